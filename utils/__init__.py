@@ -1,0 +1,3 @@
+"""Crossfold: from particle-physics ntuples to datacard-ready scores."""
+
+__version__ = "0.1.0"
