@@ -1,0 +1,1 @@
+"""From ntuples to skims: selection, new variables, split, the input pipe, and the cutflow."""

@@ -1,0 +1,1 @@
+"""What Crossfold writes: skims, friend trees and tables, each whole or not at all."""
