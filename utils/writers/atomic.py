@@ -92,7 +92,7 @@ def atomic_output(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[
             yield part
             assert part.exists(), f"the block never wrote {part}"
             _sync(part)
-            os.replace(part, path)
+            part.replace(path)
         except BaseException as error:
             full = _disk_is_full(part)
             _remove(part)
@@ -164,7 +164,7 @@ def _lock(lock: Path, path: Path) -> int:
             logger.warning("%s lies on a file system without locks: make sure that only one job writes it", path)
             return descriptor
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+            if os.path.samestat(os.fstat(descriptor), lock.stat()):
                 return descriptor
         os.close(descriptor)
 

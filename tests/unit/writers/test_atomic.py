@@ -26,6 +26,16 @@ def child(code: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_half(target: Path, error: BaseException) -> None:
+    with atomic_output(target, overwrite=True) as part:
+        part.write_text("half")
+        raise error
+
+
 WRITE_AND_HANG = """
     import sys, time
     from utils.writers.atomic import atomic_output
@@ -43,26 +53,24 @@ def test_the_output_appears_when_the_block_ends(tmp_path: Path) -> None:
         part.write_text("whole")
         assert not target.exists()
     assert target.read_text() == "whole"
-    assert os.listdir(target.parent) == ["train.h5"]
+    assert names(target.parent) == ["train.h5"]
 
 
 @pytest.mark.parametrize("error", [DataError("NaN"), KeyboardInterrupt()])
 def test_an_exception_leaves_nothing_and_passes_through(tmp_path: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)) as raised, atomic_output(tmp_path / "train.h5", overwrite=False) as part:
-        part.write_text("half")
-        raise error
+    with pytest.raises(type(error)) as raised:
+        write_half(tmp_path / "train.h5", error)
     assert raised.value is error
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_an_exception_keeps_the_file_that_was_to_be_replaced(tmp_path: Path) -> None:
     target = tmp_path / "train.h5"
     target.write_text("old")
-    with pytest.raises(DataError), atomic_output(target, overwrite=True) as part:
-        part.write_text("half")
-        raise DataError("NaN")
+    with pytest.raises(DataError):
+        write_half(target, DataError("NaN"))
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["train.h5"]
+    assert names(tmp_path) == ["train.h5"]
 
 
 def test_an_existing_output_is_replaced_only_when_asked(tmp_path: Path) -> None:
@@ -102,13 +110,13 @@ def test_a_killed_job_leaves_parts_that_the_next_one_removes(tmp_path: Path) -> 
         assert job.stdout is not None
         assert job.stdout.readline() == "writing\n"
         job.send_signal(signal.SIGKILL)
-    assert "train.h5.part" in os.listdir(tmp_path)
-    assert all(name.endswith(".part") for name in os.listdir(tmp_path))
+    assert "train.h5.part" in names(tmp_path)
+    assert all(name.endswith(".part") for name in names(tmp_path))
 
     with atomic_output(target, overwrite=False) as part:
         assert not part.exists(), "a library that appends would continue the dead job's file"
         part.write_text("whole")
-    assert os.listdir(tmp_path) == ["train.h5"]
+    assert names(tmp_path) == ["train.h5"]
 
 
 def test_two_jobs_cannot_write_the_same_output(tmp_path: Path) -> None:
@@ -148,8 +156,9 @@ def test_a_disk_without_space_is_named(tmp_path: Path) -> None:
         tmp_path / "train.h5",
     )
     out, err = job.communicate(timeout=60)
-    assert "File too large" in out and str(tmp_path / "train.h5") in out, err
-    assert os.listdir(tmp_path) == []
+    assert "File too large" in out, err
+    assert str(tmp_path / "train.h5") in out
+    assert names(tmp_path) == []
 
 
 def test_a_full_disk_is_named_where_the_library_hides_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

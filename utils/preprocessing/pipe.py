@@ -1,0 +1,268 @@
+"""The input pipe: steps on the continuous features, fitted once on the training split, frozen, and kept as plain numbers.
+
+Loading a pipe never executes what it holds: the built-in steps are known by name, and a user's own step must be handed
+in as a class by whoever is trusted (the config or the run), never taken from the file.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import CrossfoldError, SkimError
+from utils.preprocessing.moments import Moments, MomentsAccumulator
+from utils.preprocessing.spec import PcaSpec, ScalerSpec
+
+Matrix = NDArray[Any]
+
+
+@runtime_checkable
+class Step(Protocol):
+    """A transformation of the (N, F) continuous features into (N, G).
+
+    `fit` returns the frozen step; `state` gives plain numbers and names, from which `from_state` makes the same step.
+    """
+
+    def fit(self, moments: Moments, names: Sequence[str]) -> "Step": ...
+
+    def transform(self, features_NF: Matrix) -> Matrix: ...
+
+    def output_names(self, names: Sequence[str]) -> tuple[str, ...]: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Step": ...
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """(x − mean) / std. A feature that is constant in the training split is only shifted, as in scikit-learn."""
+
+    with_mean: bool = True
+    with_std: bool = True
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    def fit(self, moments: Moments, names: Sequence[str]) -> "Scaler":
+        """Take means and standard deviations from the moments."""
+        n = len(names)
+        std = moments.std_F
+        # A variance that is rounding noise of a constant would blow that noise up to unit size.
+        constant = std <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(moments.mean_F), 1e-300)
+        mean = moments.mean_F if self.with_mean else np.zeros(n)
+        scale = np.where(constant, 1.0, std) if self.with_std else np.ones(n)
+        return Scaler(self.with_mean, self.with_std, tuple(mean.tolist()), tuple(scale.tolist()))
+
+    def transform(self, features_NF: Matrix) -> Matrix:
+        """(N, F) → (N, F) float64."""
+        return (features_NF - np.asarray(self.mean)) / np.asarray(self.scale)
+
+    def propagate(self, moments: Moments) -> Moments:
+        """Moments of the transformed features."""
+        scale = np.asarray(self.scale)
+        mean = (moments.mean_F - np.asarray(self.mean)) / scale
+        return Moments(moments.n_rows, mean, moments.covariance_FF / np.outer(scale, scale))
+
+    def output_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The same names."""
+        return tuple(names)
+
+    def state(self) -> dict[str, Any]:
+        """Numbers only."""
+        return {
+            "with_mean": self.with_mean,
+            "with_std": self.with_std,
+            "mean": list(self.mean),
+            "scale": list(self.scale),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Scaler":
+        """The inverse of `state`."""
+        return cls(bool(state["with_mean"]), bool(state["with_std"]), tuple(state["mean"]), tuple(state["scale"]))
+
+
+@dataclass(frozen=True)
+class Pca:
+    """Projection onto the principal components, from the covariance of summed moments (so no batch size enters).
+
+    The sign of a component is fixed by making its largest loading positive.
+    """
+
+    n_components: int | None = None
+    whiten: bool = False
+    mean: tuple[float, ...] = ()
+    components: tuple[tuple[float, ...], ...] = ()
+    variance: tuple[float, ...] = ()
+
+    def fit(self, moments: Moments, names: Sequence[str]) -> "Pca":
+        """Diagonalise the covariance."""
+        n_components = self.n_components or len(names)
+        if not 1 <= n_components <= len(names):
+            raise CrossfoldError(
+                f"pca.n_components is {n_components} for {len(names)} features",
+                where="pca.n_components",
+                remedy=f"Use 1 to {len(names)}.",
+            )
+        variance, vectors = np.linalg.eigh(moments.covariance_FF)
+        order = np.argsort(variance)[::-1][:n_components]
+        components = vectors[:, order].T
+        largest = np.argmax(np.abs(components), axis=1)
+        components *= np.sign(components[np.arange(n_components), largest])[:, None]
+        return Pca(
+            n_components,
+            self.whiten,
+            tuple(moments.mean_F.tolist()),
+            tuple(tuple(row) for row in components.tolist()),
+            tuple(np.maximum(variance[order], 0.0).tolist()),
+        )
+
+    def transform(self, features_NF: Matrix) -> Matrix:
+        """(N, F) → (N, n_components) float64."""
+        projected: Matrix = (features_NF - np.asarray(self.mean)) @ np.asarray(self.components).T
+        if self.whiten:
+            projected /= np.sqrt(np.maximum(np.asarray(self.variance), np.finfo(np.float64).tiny))
+        return projected
+
+    def output_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """pca_0, pca_1, …"""
+        return tuple(f"pca_{i}" for i in range(len(self.components)))
+
+    def state(self) -> dict[str, Any]:
+        """Numbers only."""
+        return {
+            "n_components": self.n_components,
+            "whiten": self.whiten,
+            "mean": list(self.mean),
+            "components": [list(row) for row in self.components],
+            "variance": list(self.variance),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Pca":
+        """The inverse of `state`."""
+        return cls(
+            state["n_components"],
+            bool(state["whiten"]),
+            tuple(state["mean"]),
+            tuple(tuple(row) for row in state["components"]),
+            tuple(state["variance"]),
+        )
+
+
+BUILT_IN: Mapping[str, type[Step]] = {"scaler": Scaler, "pca": Pca}
+
+
+@dataclass(frozen=True)
+class FittedPipe:
+    """Frozen steps for the named inputs; without steps, the identity.
+
+    Parameters
+    ----------
+    inputs : names of the continuous features, in order.
+    steps : (name, fitted step), in order; the name is `scaler`, `pca`, or a user step's target.
+    """
+
+    inputs: tuple[str, ...]
+    steps: tuple[tuple[str, Step], ...] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the features that come out."""
+        names = self.inputs
+        for _, step in self.steps:
+            names = step.output_names(names)
+        return names
+
+    def transform(self, features_NF: Matrix) -> NDArray[np.float32]:
+        """(N, F) raw features in physical units → (N, G) float32; NaN stays NaN in its row."""
+        values: Matrix = features_NF
+        for _, step in self.steps:
+            values = step.transform(values)
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Names and numbers, fit for JSON."""
+        return {"inputs": list(self.inputs), "steps": [{"step": name, **step.state()} for name, step in self.steps]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], user_steps: Mapping[str, type[Step]] | None = None) -> Self:
+        """The inverse of `to_dict`. `user_steps` are the classes behind the names that are not built in."""
+        known = {**BUILT_IN, **(user_steps or {})}
+        steps: list[tuple[str, Step]] = []
+        for entry in content["steps"]:
+            name = entry["step"]
+            if name not in known:
+                raise SkimError(
+                    f"the input pipe has a step '{name}' that is not built in",
+                    where="input pipe",
+                    remedy="List the step under 'steps' in this config, too: it is never loaded on the file's word alone.",
+                )
+            steps.append((name, known[name].from_state({key: value for key, value in entry.items() if key != "step"})))
+        return cls(tuple(content["inputs"]), tuple(steps))
+
+    @classmethod
+    def load(cls, path: str | Path, user_steps: Mapping[str, type[Step]] | None = None) -> Self:
+        """Read a pipe file. ml-framework's configs name it `….pkl`: the `.json` beside it is meant."""
+        return cls.from_dict(json.loads(pipe_file(path).read_text()), user_steps)
+
+
+def pipe_file(path: str | Path) -> Path:
+    """The JSON file that `path` means, whichever suffix it was given; SkimError where there is none."""
+    path = Path(path)
+    candidate = path.with_suffix(".json") if path.suffix in (".pkl", ".json") else path.with_name(path.name + ".json")
+    if not candidate.is_file():
+        raise SkimError("no such input pipe", where=str(candidate), remedy="Preprocess the training data first.")
+    return candidate
+
+
+def configured_steps(
+    scaler: ScalerSpec | None, pca: PcaSpec | None, user_steps: Iterable[tuple[str, Step]] = ()
+) -> tuple[tuple[str, Step], ...]:
+    """The unfitted steps in the order of their work: the user's own, scaler, PCA."""
+    steps = list(user_steps)
+    if scaler is not None:
+        steps.append(("scaler", Scaler(scaler.with_mean, scaler.with_std)))
+    if pca is not None:
+        steps.append(("pca", Pca(pca.n_components, pca.whiten)))
+    return tuple(steps)
+
+
+Batches = Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]
+
+
+def fit_pipe(
+    inputs: Sequence[str],
+    steps: Sequence[tuple[str, Step]],
+    moments: Moments,
+    batches: Callable[[], Batches],
+) -> FittedPipe:
+    """Fit the steps in turn, each on what comes out of those before it.
+
+    Parameters
+    ----------
+    inputs : names of the continuous features.
+    steps : what to fit.
+    moments : of the raw features of the training split.
+    batches : gives (file index, entries, features) of the training split anew; only called after a step whose effect on
+        the moments is not known in closed form.
+    """
+    pipe = FittedPipe(tuple(inputs))
+    for i, (name, step) in enumerate(steps):
+        fitted = step.fit(moments, pipe.outputs)
+        pipe = FittedPipe(pipe.inputs, (*pipe.steps, (name, fitted)))
+        if i + 1 == len(steps):
+            break
+        if isinstance(fitted, Scaler):
+            moments = fitted.propagate(moments)
+        else:
+            accumulator = MomentsAccumulator(len(pipe.outputs), with_covariance=True)
+            for file_index, entry_N, features_NF in batches():
+                accumulator.add(file_index, entry_N, pipe.transform(features_NF))
+            moments = accumulator.result()
+    return pipe
