@@ -5,7 +5,7 @@ in as a class by whoever is trusted (the config or the run), never taken from th
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from utils.errors import CrossfoldError, SkimError
 from utils.preprocessing.moments import Moments, MomentsAccumulator
-from utils.preprocessing.spec import PcaSpec, ScalerSpec
+from utils.preprocessing.spec import PreprocessSpec
 
 Matrix = NDArray[Any]
 
@@ -221,15 +221,13 @@ def pipe_file(path: str | Path) -> Path:
     return candidate
 
 
-def configured_steps(
-    scaler: ScalerSpec | None, pca: PcaSpec | None, user_steps: Iterable[tuple[str, Step]] = ()
-) -> tuple[tuple[str, Step], ...]:
-    """The unfitted steps in the order of their work: the user's own, scaler, PCA."""
-    steps = list(user_steps)
-    if scaler is not None:
-        steps.append(("scaler", Scaler(scaler.with_mean, scaler.with_std)))
-    if pca is not None:
-        steps.append(("pca", Pca(pca.n_components, pca.whiten)))
+def configured_steps(spec: PreprocessSpec) -> tuple[tuple[str, Step], ...]:
+    """The unfitted steps of a config in the order of their work: the user's own, scaler, PCA."""
+    steps: list[tuple[str, Step]] = [(factory.target, factory()) for factory in spec.steps]
+    if spec.scaler is not None:
+        steps.append(("scaler", Scaler(spec.scaler.with_mean, spec.scaler.with_std)))
+    if spec.pca is not None:
+        steps.append(("pca", Pca(spec.pca.n_components, spec.pca.whiten)))
     return tuple(steps)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from utils.errors import ConfigError, nearest_name
+from utils.factory import Factory
 
 Compression = Literal["none", "blosc:lz4", "blosc:zstd"]
 
@@ -124,7 +125,7 @@ class PreprocessSpec:
     seed: int = field(default=0, metadata=_doc("another seed is another train/test split"))
     scaler: ScalerSpec | None = field(default=None, metadata=_doc("{with_mean, with_std}, or null"))
     pca: PcaSpec | None = field(default=None, metadata=_doc("{n_components, whiten}, or null"))
-    steps: tuple[Any, ...] = field(default=(), metadata=_doc("your own steps of the input pipe, by _target_"))
+    steps: tuple[Factory, ...] = field(default=(), metadata=_doc("your own steps of the input pipe, by _target_"))
     weight_name: str | None = field(default=None, metadata=_doc("signed event weight, for yields and w_cp"))
     compute_w_CP: bool = field(default=False, metadata=_doc("add class_weight and w_cp"))  # noqa: N815 (ml-framework's key)
     input_pipe_file: str | None = field(default=None, metadata=_doc("fitted pipe of the training, to be checked against"))
@@ -199,6 +200,16 @@ class PreprocessSpec:
         return (*self.cont_features, *(self.cat_features or ()))
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of every class: that of the first process listed for it. Empty outside training."""
+        names: dict[int, str] = {}
+        for sample in self.input_samples:
+            for process in sample.processes:
+                if process.target is not None:
+                    names.setdefault(process.target, process.name)
+        return tuple(names[target] for target in sorted(names))
+
+    @property
     def n_classes(self) -> int:
         """Number of classes; 0 outside training."""
-        return len({p.target for s in self.input_samples for p in s.processes if p.target is not None})
+        return len(self.class_names)

@@ -1,0 +1,149 @@
+"""The output nodes of one pass: their skims, what they count, and the columns that are only known at the end."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import DataError
+from utils.events import Column
+from utils.preprocessing.selection import Rows
+from utils.preprocessing.spec import CLASS_WEIGHT_COLUMNS, PreprocessSpec, Sample
+from utils.writers.atomic import check_output
+from utils.writers.skim import SkimSchema, SkimWriter
+
+FILL_ROWS = 500_000
+ORIGIN = {"file_index": np.dtype(np.int32), "entry": np.dtype(np.int64), "identity": np.dtype(np.uint64)}
+
+
+def output_file(spec: PreprocessSpec, node: str) -> Path:
+    """The skim of a node: `train`, `test`, or a sample's name."""
+    return Path(spec.output_path) / f"{spec.output_filename_template.format(sample_name=node)}.h5"
+
+
+class OutputNodes:
+    """The skims that one pass fills, side by side.
+
+    Parameters
+    ----------
+    spec : the config.
+    names : of the nodes.
+    stack : closes the writers; what it closes without an error is put in place.
+    """
+
+    def __init__(self, spec: PreprocessSpec, names: tuple[str, ...], stack: ExitStack) -> None:
+        self.spec = spec
+        self.names = names
+        self.paths = {node: output_file(spec, node) for node in names}
+        self.class_counts = {node: np.zeros(spec.n_classes, np.int64) for node in names}
+        self._stack = stack
+        self._writers: dict[str, SkimWriter] = {}
+        for path in self.paths.values():
+            check_output(path, spec.overwrite is True)
+
+    @property
+    def n_rows(self) -> dict[str, int]:
+        """node → events."""
+        return {node: writer.n_rows for node, writer in self._writers.items()}
+
+    def prepare(self, rows: Rows, where: str) -> None:
+        """Open the skims with the types of the first chunk; later chunks must fit into them."""
+        if not self._writers:
+            self._misc = self._misc_types(rows)
+            schema = self._schema()
+            for node, path in self.paths.items():
+                writer = SkimWriter(path, schema, compression=self.spec.compression, overwrite=self.spec.overwrite is True)
+                self._writers[node] = self._stack.enter_context(writer)
+        for name, dtype in self._misc.items():
+            if name in rows.columns and not np.can_cast(rows.columns[name].dtype, dtype, "safe"):
+                raise DataError(
+                    f"branch '{name}' is {rows.columns[name].dtype} here, but {dtype} in the first file",
+                    where=where,
+                    remedy="Convert it in new_variables, or produce the files alike.",
+                )
+
+    def _misc_types(self, rows: Rows) -> dict[str, np.dtype[Any]]:
+        types = {name: rows.columns[name].dtype for name in rows.columns if name in (self.spec.misc_features or ())}
+        added = {name: np.dtype(np.float64) for name in CLASS_WEIGHT_COLUMNS if self.spec.for_training}
+        return {name: {**types, **added}[name] for name in self.spec.misc_features or () if name in {**types, **added}}
+
+    def _schema(self) -> SkimSchema:
+        spec = self.spec
+        names = [process.name.encode() for sample in spec.input_samples for process in sample.processes]
+        targets = {"group_name": np.dtype(f"S{max(map(len, names))}")}
+        if spec.for_training:
+            targets["target"] = np.dtype(np.int64)
+        return SkimSchema(
+            {
+                "cont_features": {name: np.dtype(np.float32) for name in spec.cont_features},
+                "cat_features": {name: np.dtype(np.int32) for name in spec.cat_features or ()},
+                "misc_features": self._misc,
+                "targets": targets,
+                "origin": ORIGIN,
+            }
+        )
+
+    def append(self, node: str, file_index: int, sample: Sample, rows: Rows) -> None:
+        """Add rows of one file to a node; class weights are filled in later."""
+        n_rows = len(rows)
+        group_names = np.array([process.name.encode() for process in sample.processes])
+        targets: dict[str, Column] = {"group_name": group_names[rows.process_R]}
+        if self.spec.for_training:
+            classes = np.array([process.target for process in sample.processes], np.int64)
+            targets["target"] = classes[rows.process_R]
+            self.class_counts[node] += np.bincount(targets["target"], minlength=self.spec.n_classes)
+        unknown_yet = np.zeros(n_rows)
+        self._writers[node].append(
+            {
+                "cont_features": rows.cont_RF,
+                "cat_features": {name: rows.columns[name] for name in self.spec.cat_features or ()},
+                "misc_features": {name: rows.columns.get(name, unknown_yet) for name in self._misc},
+                "targets": targets,
+                "origin": {
+                    "file_index": np.full(n_rows, file_index, np.int32),
+                    "entry": rows.entry_R,
+                    "identity": rows.identity_R,
+                },
+            }
+        )
+
+    def fill_class_weights(self, class_sum_w: NDArray[np.float64]) -> None:
+        """Fill `w_class_imbalance` = N / N_class of the node, `class_weight` = Σw / Σw_class of all nodes, signed, and
+        `w_cp` = |w| · class_weight, where the config lists them.
+        """
+        wanted = [name for name in CLASS_WEIGHT_COLUMNS if name in self._misc]
+        if not wanted:
+            return
+        with np.errstate(divide="ignore", invalid="ignore"):
+            class_weight = class_sum_w.sum() / class_sum_w
+        for node, writer in self._writers.items():
+            imbalance = self.class_counts[node].sum() / np.maximum(self.class_counts[node], 1)
+            for start in range(0, writer.n_rows, FILL_ROWS):
+                target_R = writer.read("targets", "target", start, start + FILL_ROWS)
+                values = {"w_class_imbalance": imbalance[target_R], "class_weight": class_weight[target_R]}
+                if "w_cp" in wanted:
+                    weight_R = writer.read("misc_features", str(self.spec.weight_name), start, start + FILL_ROWS)
+                    values["w_cp"] = np.abs(weight_R) * values["class_weight"]
+                for name in wanted:
+                    writer.fill("misc_features", name, start, values[name])
+
+    def stored(self, node: str) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]:
+        """What a node holds so far, per file: (file index, entries, continuous features)."""
+        writer = self._writers[node]
+        for start in range(0, writer.n_rows, FILL_ROWS):
+            stop = start + FILL_ROWS
+            file_R = writer.read("origin", "file_index", start, stop)
+            entry_R = writer.read("origin", "entry", start, stop)
+            cont_RF = writer.read_matrix("cont_features", start, stop)
+            for index in np.unique(file_R):
+                of_file = file_R == index
+                yield int(index), entry_R[of_file], cont_RF[of_file]
+
+    def finish(self, metadata: Mapping[str, Any]) -> None:
+        """Store the metadata in every skim, with what is the node's own."""
+        for node, writer in self._writers.items():
+            counts = self.class_counts[node].tolist()
+            writer.finish({**metadata, "node": node, "n_rows": writer.n_rows, "class_counts": counts})

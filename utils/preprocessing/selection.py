@@ -1,0 +1,215 @@
+"""Which events of a chunk enter which process, and the columns they carry."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import DataError
+from utils.events import Chunk, Column, hash_identity, hash_text
+from utils.events.identity import as_integers
+from utils.expressions import DerivedVariables, Expression
+from utils.preprocessing.spec import ADDED_COLUMNS, PreprocessSpec, Sample
+
+IDENTITY_NAMES = (
+    ("run", "runNumber", "RunNumber", "run_number"),
+    ("lumi", "luminosityBlock", "lumiBlock", "LumiBlock", "lumi_block", "ls"),
+    ("evt", "event", "eventNumber", "EventNumber", "event_number"),
+)
+
+
+def find_identity(branches: Sequence[str], wanted: tuple[str, ...] | str) -> tuple[str, ...]:
+    """The branches that identify an event, empty where (file, entry) does.
+
+    `auto` looks for run, lumi and event under their usual names; without an event number the rest says nothing.
+    """
+    if wanted == "entry":
+        return ()
+    if not isinstance(wanted, str):
+        return wanted
+    known = set(branches)
+    found = [next((name for name in names if name in known), None) for names in IDENTITY_NAMES]
+    return tuple(name for name in found if name is not None) if found[-1] is not None else ()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The selected rows of one chunk, in the order (entry, process).
+
+    Parameters
+    ----------
+    process_R : (R,) index of the process within the sample.
+    entry_R : (R,) entry numbers.
+    identity_R : (R,) hashed identities.
+    cont_RF : (R, F) float32 continuous features, raw: derived and clipped, in physical units.
+    columns : categorical and misc columns, (R,) each.
+    weight_R : (R,) signed event weights, float64.
+    """
+
+    process_R: NDArray[np.intp]
+    entry_R: NDArray[np.int64]
+    identity_R: NDArray[np.uint64]
+    cont_RF: NDArray[np.float32]
+    columns: Mapping[str, NDArray[Any]]
+    weight_R: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.entry_R)
+
+    def take(self, keep: NDArray[np.bool_]) -> "Rows":
+        """The rows where `keep` is True."""
+        if keep.all():
+            return self
+        return Rows(
+            self.process_R[keep],
+            self.entry_R[keep],
+            self.identity_R[keep],
+            self.cont_RF[keep],
+            {name: values[keep] for name, values in self.columns.items()},
+            self.weight_R[keep],
+        )
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Turns the chunks of one sample into rows.
+
+    Parameters
+    ----------
+    spec : the config.
+    sample : whose processes to select.
+    identity : branches that identify an event; empty for (file, entry).
+    """
+
+    spec: PreprocessSpec
+    sample: Sample
+    identity: tuple[str, ...]
+
+    @cached_property
+    def _derived(self) -> DerivedVariables:
+        return DerivedVariables(self.spec.new_variables)
+
+    @cached_property
+    def _cuts(self) -> tuple[Expression | None, ...]:
+        where = f"input_samples.{self.sample.name}"
+        return tuple(
+            None if process.cut is None else Expression.parse(process.cut, where=f"{where}.{process.name}.cut")
+            for process in self.sample.processes
+        )
+
+    @cached_property
+    def _cut_names(self) -> frozenset[str]:
+        return frozenset().union(*(cut.uses for cut in self._cuts if cut is not None))
+
+    @cached_property
+    def stored_misc(self) -> tuple[str, ...]:
+        """The misc features that come from the input, not from preprocessing itself."""
+        return tuple(name for name in self.spec.misc_features or () if name not in ADDED_COLUMNS)
+
+    @cached_property
+    def _row_names(self) -> tuple[str, ...]:
+        names = [*self.spec.features, *self.stored_misc]
+        if self.spec.weight_name is not None:
+            names.append(self.spec.weight_name)
+        return tuple(dict.fromkeys(names))
+
+    @cached_property
+    def branches(self) -> frozenset[str]:
+        """All that has to be read."""
+        return self._derived.needs({*self._row_names, *self._cut_names}) | set(self.identity)
+
+    def weights(self, chunk: Chunk) -> NDArray[np.float64]:
+        """(N,) signed weights of all events of a chunk; ones without `weight_name`."""
+        name = self.spec.weight_name
+        if name is None:
+            return np.ones(chunk.n_events)
+        values = self._compute(frozenset({name}), chunk.columns, chunk.n_events)
+        return np.asarray(values[name], dtype=np.float64)
+
+    def select(self, chunk: Chunk, relative_path: str, where: str) -> Rows:
+        """The rows of one chunk. `relative_path` and `where` name its file: for the identity, and for messages."""
+        early = self._compute(self._cut_names, chunk.columns, chunk.n_events)
+        masks = [
+            np.ones(chunk.n_events, bool) if cut is None else cut.evaluate_mask(early, chunk.n_events) for cut in self._cuts
+        ]
+        event_R, process_R = _rows_of(masks)
+        if len(event_R) == chunk.n_events and len(masks) == 1:
+            columns: Mapping[str, Column] = chunk.columns
+            pick = slice(None)
+        else:
+            columns = {name: values[event_R] for name, values in chunk.columns.items() if name in self._late_branches}
+            pick = event_R  # type: ignore[assignment]
+        late = self._compute(frozenset(self._row_names), columns, len(event_R))
+        entry_R = chunk.entry[pick]
+        identity = [chunk.columns[name][pick] for name in self.identity]
+        if identity:
+            identity_R = hash_identity([as_integers(v, n, where) for v, n in zip(identity, self.identity, strict=True)])
+        else:
+            identity_R = hash_identity([entry_R], salt=hash_text(relative_path))
+        weight = self.spec.weight_name
+        return Rows(
+            process_R,
+            entry_R,
+            identity_R,
+            self._matrix(late, len(event_R), where),
+            self._columns(late, where),
+            np.ones(len(event_R)) if weight is None else np.asarray(late[weight], dtype=np.float64),
+        )
+
+    @cached_property
+    def _late_branches(self) -> frozenset[str]:
+        return self._derived.needs(self._row_names)
+
+    def _compute(self, names: frozenset[str], columns: Mapping[str, Column], n_events: int) -> dict[str, Column]:
+        values = self._derived.compute(names, columns)
+        return {
+            name: np.full(n_events, value) if np.ndim(value) == 0 and isinstance(value, int | float | bool | np.generic) else value
+            for name, value in values.items()
+        }
+
+    def _matrix(self, values: Mapping[str, Column], n_rows: int, where: str) -> NDArray[np.float32]:
+        matrix = np.empty((n_rows, len(self.spec.cont_features)), np.float32)
+        for j, name in enumerate(self.spec.cont_features):
+            matrix[:, j] = self._clipped(name, _flat(values[name], name, where))
+        return matrix
+
+    def _columns(self, values: Mapping[str, Column], where: str) -> dict[str, NDArray[Any]]:
+        columns: dict[str, NDArray[Any]] = {}
+        for name in self.spec.cat_features or ():
+            integers = as_integers(self._clipped(name, _flat(values[name], name, where)), name, where)
+            columns[name] = integers.astype(np.int32)
+        for name in self.stored_misc:
+            flat = _flat(values[name], name, where)
+            columns[name] = flat.astype(np.uint8) if flat.dtype.kind == "b" else flat
+        return columns
+
+    def _clipped(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        limits = self.spec.clip.get(name)
+        return values if limits is None else np.clip(values, limits[0], limits[1])
+
+
+def _rows_of(masks: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(R,) positions in the chunk and (R,) process indices, ordered by entry, then by process."""
+    if len(masks) == 1:
+        events = np.flatnonzero(masks[0])
+        return events, np.zeros(len(events), np.intp)
+    events, processes = np.nonzero(np.stack(masks, axis=1))
+    return events, processes
+
+
+def _flat(values: Column, name: str, where: str) -> NDArray[Any]:
+    """(N,) numbers; text and jagged values are a DataError."""
+    if not isinstance(values, np.ndarray):
+        raise DataError(
+            f"'{name}' has several values per event",
+            where=where,
+            remedy="Reduce it in new_variables, for example nth(…, 0, default=-10) or max(…).",
+        )
+    if values.dtype.kind not in "iufb":
+        raise DataError(f"'{name}' is {values.dtype}, not a number", where=where, remedy="Leave it out of the features.")
+    return values
+
+
