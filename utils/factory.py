@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from utils.errors import ConfigError, nearest_name
 
-# Hydra's own keywords that configs from elsewhere may carry. Everything is plain and recursive here, so these two add nothing.
+# Hydra's own keywords, which configs may carry. Everything is plain and recursive here, so these two add nothing.
 _IGNORED = ("_convert_", "_recursive_")
 
 _EXTRAS = {
@@ -57,11 +57,10 @@ class Factory:
                 remedy="Write {_target_: package.module.Name, argument: value}.",
             )
         folders = tuple(search)
-        made = cls(
+        return cls(
             _located(str(config["_target_"]), where, folders),
             {str(k): _located_below(v, where, folders) for k, v in config.items() if k not in ("_target_", *_IGNORED)},
         )
-        return made
 
     def __call__(self, **extra: Any) -> Any:
         """Create the object; `extra` arguments win over those of the config.

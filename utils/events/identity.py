@@ -37,7 +37,8 @@ def as_integers(values: NDArray[np.generic], name: str, where: str) -> NDArray[n
     if values.dtype.kind in "iub":
         return values  # type: ignore[return-value]
     if values.dtype.kind == "f":
-        integers = np.nan_to_num(values, nan=0.5, posinf=0.5, neginf=0.5).astype(np.int64)
+        with np.errstate(invalid="ignore"):  # NaN, infinities and what overflows come out as something else
+            integers = values.astype(np.int64)
         bad = integers != values
         if not bad.any():
             return integers

@@ -1,7 +1,8 @@
 """The parsed form of an expression: small frozen nodes that evaluate themselves on columns.
 
-A tree holds names and numbers only, so it can be pickled to worker processes and compared. Values that pass between nodes are Python
-scalars (constants), flat NumPy arrays of shape (N,), or Awkward arrays: jagged (N, objects), or flat with missing values.
+A tree holds names and numbers only, so it can be pickled to worker processes and compared. Values that pass between
+nodes are Python scalars (constants), flat NumPy arrays of shape (N,), or Awkward arrays: jagged (N, objects), or flat
+with missing values.
 """
 
 import operator
@@ -15,9 +16,20 @@ import numpy as np
 from utils.errors import CrossfoldError
 from utils.expressions.functions import FUNCTIONS
 from utils.expressions.text import Problem
-from utils.expressions.values import compare_text, integer_operands, is_conditions, is_flat, power
+from utils.expressions.values import (
+    compare_text,
+    integer_operands,
+    is_conditions,
+    is_flat,
+    is_plain,
+    is_text,
+    leaf_dtype,
+    power,
+)
 
-Value: TypeAlias = Any  # a Python scalar, a flat ndarray, or an ak.Array: NumPy's and Awkward's operators take all three
+Value: TypeAlias = (
+    Any  # a Python scalar, a flat ndarray, or an ak.Array: NumPy's and Awkward's operators take all three
+)
 
 ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -66,6 +78,12 @@ def located(at: int) -> Iterator[None]:
         raise
     except (TypeError, ValueError, IndexError, OverflowError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        if "broadcast" in lines[0]:
+            raise Problem(
+                "branches with different numbers of objects per event cannot be combined",
+                remedy="Use branches of the same collection; cross_first and cross_second combine two.",
+                at=at,
+            ) from error
         raise Problem(f"this cannot be computed ({lines[0]})", at=at) from error
 
 
@@ -101,6 +119,8 @@ class Unary:
         value = self.operand.evaluate(columns)
         with located(self.at):
             if self.symbol == "~":
+                if (dtype := leaf_dtype(value)) is not None and dtype.kind == "f":
+                    raise Problem("'~' negates a condition, not a number", remedy="Write - for the negative.")
                 return np.invert(value)
             (value,) = integer_operands(value)
             return -value if self.symbol == "-" else +value
@@ -121,8 +141,11 @@ class Binary:
             if self.symbol in CONDITIONS:
                 return self._combine(left, right)
             if self.symbol == "*" and is_conditions(left) and is_conditions(right):
-                return left & right  # the product of two conditions is a condition: the cuts of TTree::Draw are written so
-            left, right = integer_operands(left, right)
+                return (
+                    left & right
+                )  # the product of two conditions is a condition: the cuts of TTree::Draw are written so
+            if self.symbol != "/":  # true division gives float64 from integers anyway
+                left, right = integer_operands(left, right)
             return ARITHMETIC[self.symbol](left, right)
 
     def _combine(self, left: Value, right: Value) -> Value:
@@ -152,6 +175,10 @@ class Compare:
                 left, right = right, left  # only == and != come here, and both are symmetric
             if isinstance(right, str):
                 return compare_text(COMPARISONS[self.symbol], left, right)
+            if is_text(left) != is_text(right):
+                raise Problem("this compares text with numbers", remedy="Put the text to compare with in quotes.")
+            if not (is_plain(left) and is_plain(right)):
+                left, right = integer_operands(left, right)  # awkward compares no uint8 with 300
             return COMPARISONS[self.symbol](left, right)
 
 

@@ -1,7 +1,7 @@
 """What happens among the objects of one event: reductions, positions, orders and pairs of jagged branches.
 
-Every function keeps the events and their order: nothing here looks across events, so results do not depend on how events are chunked.
-Imported only where something is jagged.
+Every function keeps the events and their order: nothing here looks across events, so results do not depend on how
+events are chunked. Imported only where something is jagged.
 """
 
 from typing import Any
@@ -49,7 +49,8 @@ def _filled(reduced: Any, x: Any, default: float) -> Any:
 
 
 def _holding(dtype: np.dtype[Any] | None, default: float) -> np.dtype[Any]:
-    """The narrowest sensible type for values of `dtype` and the default: from types and the default alone, never from the values."""
+    """The narrowest sensible type for values of `dtype` and the default: from types and the default alone, never from
+    the values."""
     if dtype is None:
         raise Problem("text has no greatest, least or nth value")
     if dtype.kind in "biu" and isinstance(default, int) and not isinstance(default, bool):
@@ -77,7 +78,8 @@ def count(x: Any) -> Any:
     """Number of objects, int64."""
     if is_conditions(_jagged(x, "count", "")):
         raise Problem(
-            "'count' counts objects, whether they fulfil a condition or not", remedy="Write sum(condition), or count(x[condition])."
+            "'count' counts objects, whether they fulfil a condition or not",
+            remedy="Write sum(condition), or count(x[condition]).",
         )
     return settle(ak.num(x, axis=x.ndim - 1))
 
@@ -93,7 +95,8 @@ def argmin(x: Any, keepdims: bool = False) -> Any:
 
 
 def nth(x: Any, n: Any, default: float = np.nan) -> Any:
-    """Object n of each event: (N, objects) to (N,); `n` is one number or one per event, and `default` stands where there is none."""
+    """Object n of each event: (N, objects) to (N,); `n` is one number or one per event, and `default` stands where
+    there is none."""
     _jagged(x, "nth", "")
     if x.ndim != 2 or may_miss(x.layout) or leaf_dtype(x) is None:
         raise Problem("'nth' takes one list of numbers per event")
@@ -134,7 +137,15 @@ def is_none(x: Any) -> Any:
 
 def where(condition: Any, value: Any, other: Any) -> Any:
     """``where`` with at least one jagged argument; flat ones are the same for all objects of an event."""
-    return settle(ak.where(condition, value, other))
+    given = [condition, value, other]
+    varying = [i for i, x in enumerate(given) if not isinstance(x, np.generic | bool | int | float)]
+    for i, x in zip(varying, ak.broadcast_arrays(*(given[i] for i in varying)), strict=True):
+        given[i] = x
+    chosen = ak.where(*given)
+    types = [x if isinstance(x, bool | int | float) else leaf_dtype(x) for x in (value, other)]
+    if any(isinstance(t, np.dtype) for t in types) and None not in types:
+        chosen = ak.values_astype(chosen, np.result_type(*types))  # as NumPy: a constant takes the branch's type
+    return settle(chosen)
 
 
 def sort(x: Any, ascending: bool = True) -> Any:
@@ -190,7 +201,9 @@ def pick(x: Any, selector: Any, aligned: Any = None) -> Any:
     partner = selector if dtype.kind == "b" else aligned
     if partner is not None and not ak.all(ak.num(x, axis=1) == ak.num(partner, axis=1), axis=None):
         # awkward itself accepts some masks of the wrong length
-        raise Problem("the two have different numbers of objects per event", remedy="Use branches of the same collection.")
+        raise Problem(
+            "the two have different numbers of objects per event", remedy="Use branches of the same collection."
+        )
     return settle(x[selector])
 
 

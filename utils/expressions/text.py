@@ -14,7 +14,7 @@ _FOREIGN = {
 }
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 (not an error yet: it does not know its text)
     """What is wrong at one place of a text; whoever knows the text turns it into an ExpressionError.
 
     Parameters
@@ -45,20 +45,14 @@ class Source:
     def error(self, problem: Problem) -> ExpressionError:
         """The user's error for a problem in this text."""
         what = problem.what
-        shown = " ".join(self.text.split()) if problem.at is None else self.text
-        if problem.at is not None:
-            what += f", at column {problem.at + 1}"
-            shown = self._excerpt(problem.at)
-        elif len(shown) > _SHOWN:
-            shown = shown[:_SHOWN] + "…"
-        return ExpressionError(
-            f"{what} of '{shown}'" if problem.at is not None else f"{what}: '{shown}'",
-            where=self.where,
-            nearest=problem.nearest,
-            remedy=problem.remedy,
-        )
+        if problem.at is None:
+            what += f": '{self.excerpt()}'"
+        else:
+            what += f", at column {problem.at + 1} of '{self.excerpt(problem.at)}'"
+        return ExpressionError(what, where=self.where, nearest=problem.nearest, remedy=problem.remedy)
 
-    def _excerpt(self, at: int) -> str:
+    def excerpt(self, at: int = 0) -> str:
+        """The text, or where it is long the part around `at`."""
         first = max(0, min(at - _SHOWN // 2, len(self.text) - _SHOWN))
         part = self.text[first : first + _SHOWN].replace("\n", " ")
         return ("…" if first else "") + part + ("…" if first + _SHOWN < len(self.text) else "")
@@ -67,8 +61,9 @@ class Source:
 def one_line(text: str) -> str:
     """The text on one line and as long as before, so that every column still means the same place.
 
-    Line breaks and the backslashes that continue a line become spaces outside quotes. What C++ and shells write and Python would
-    misread (``&&``, ``||``, ``!``, a comment that would swallow the rest of a folded YAML string) is a Problem.
+    Line breaks and the backslashes that continue a line become spaces outside quotes. What C++ and shells write and
+    Python would misread (``&&``, ``||``, ``!``, a comment that would swallow the rest of a folded YAML string) is a
+    Problem.
     """
     characters = list(text)
     quote: str | None = None

@@ -1,4 +1,5 @@
-"""The values of an expression: what is flat, what is a condition, and arithmetic on integers that neither wraps nor hangs."""
+"""The values of an expression: what is flat, what is a condition, and arithmetic on integers that neither wraps nor
+hangs."""
 
 import math
 import operator
@@ -13,13 +14,19 @@ from utils.expressions.text import Problem
 _LARGEST = 2**63 - 1
 
 
+def is_plain(value: Any) -> bool:
+    """Whether the value is NumPy's or a constant: no awkward array is in play."""
+    return isinstance(value, np.ndarray | np.generic | bool | int | float)
+
+
 def is_flat(value: Any) -> bool:
     """Whether there is one value per event (or one for all): shape (N,) or a scalar, missing values included."""
-    return isinstance(value, np.ndarray | np.generic | bool | int | float) or value.ndim <= 1
+    return is_plain(value) or value.ndim <= 1
 
 
 def leaf_dtype(value: Any) -> np.dtype[Any] | None:
-    """The type of the numbers in a value; None for Python scalars, which take the type of what they meet, and for text."""
+    """The type of the numbers in a value; None for Python scalars, which take the type of what they meet, and for
+    text."""
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype
     if isinstance(value, bool | int | float):
@@ -33,6 +40,13 @@ def leaf_dtype(value: Any) -> np.dtype[Any] | None:
     return dtype
 
 
+def is_text(value: Any) -> bool:
+    """Whether the value is text per event or object; of a column of Python objects nothing is known."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "SUT"
+    return not isinstance(value, np.generic | bool | int | float) and leaf_dtype(value) is None
+
+
 def is_conditions(value: Any) -> bool:
     """Whether the value is True/False per event or object."""
     return isinstance(value, bool) or leaf_dtype(value) == np.bool_
@@ -41,8 +55,9 @@ def is_conditions(value: Any) -> bool:
 def integer_operands(*values: Any) -> tuple[Any, ...]:
     """The operands of an arithmetic operation; where all are integers or conditions, as int64.
 
-    Counters are often stored in unsigned or narrow types, and NumPy's ``njets - 1`` would wrap to 4294967295 and ``nbits * 1000`` overflow;
-    NumPy's ``(a > 1) + (b > 1)`` would be a logical or. uint64 is left alone: an event number may need all its bits.
+    Counters are often stored in unsigned or narrow types, and NumPy's ``njets - 1`` would wrap to 4294967295 and
+    ``nbits * 1000`` overflow; NumPy's ``(a > 1) + (b > 1)`` would be a logical or. uint64 is left alone: an event
+    number may need all its bits.
     """
     dtypes = [leaf_dtype(value) for value in values]
     if any(isinstance(value, float) for value in values) or any(d is not None and d.kind not in "biu" for d in dtypes):
@@ -59,18 +74,24 @@ def _as_int64(value: Any, dtype: np.dtype[Any] | None) -> Any:
 
 
 def power(base: Any, exponent: Any) -> Any:
-    """``base ** exponent``; integers to a negative or varying power give float64, where NumPy raises or depends on the values."""
+    """``base ** exponent``; integers to a negative or varying power give float64, where NumPy raises or depends on
+    the values."""
+    base, exponent = integer_operands(base, exponent)
     dtypes = leaf_dtype(base), leaf_dtype(exponent)
-    whole = [dtype.kind in "biu" if dtype is not None else isinstance(value, int) for value, dtype in zip((base, exponent), dtypes, strict=True)]
+    whole = [
+        dtype.kind in "biu" if dtype is not None else isinstance(value, int)
+        for value, dtype in zip((base, exponent), dtypes, strict=True)
+    ]
     if all(whole) and not (isinstance(exponent, int) and exponent >= 0):
         base = np.power(base, 1.0) if dtypes[0] is not None else float(base)
     return np.power(base, exponent)
 
 
 def fold(symbol: str, left: Any, right: Any) -> bool | int | float:
-    """An arithmetic operation on two constants, by NumPy's rules for what Python refuses (division by zero) or never finishes (``9**9**9``)."""
+    """An arithmetic operation on two constants, by NumPy's rules for what Python refuses (division by zero) or never
+    finishes (``9**9**9``)."""
     if symbol == "**":
-        if isinstance(left, int) and isinstance(right, int) and 0 <= right and left.bit_length() * right <= 63:
+        if isinstance(left, int) and isinstance(right, int) and right >= 0 and left.bit_length() * right <= 63:
             return bounded(left**right)
         with np.errstate(all="ignore"):
             return float(np.power(np.float64(left), np.float64(right)))
@@ -97,7 +118,8 @@ def bounded(number: bool | int | float) -> bool | int | float:
 
 
 def compare_text(comparison: Callable[[Any, Any], Any], column: Any, text: str) -> Any:
-    """A text column (NumPy str, bytes or object, or Awkward strings) against one text: conditions of the column's shape."""
+    """A text column (NumPy str, bytes or object, or Awkward strings) against one text: conditions of the column's
+    shape."""
     if isinstance(column, np.ndarray):
         if column.dtype.kind == "S":
             return comparison(column, text.encode())
@@ -105,11 +127,14 @@ def compare_text(comparison: Callable[[Any, Any], Any], column: Any, text: str) 
             return np.asarray(comparison(column, text), dtype=np.bool_)
     elif not isinstance(column, np.generic | bool | int | float) and leaf_dtype(column) is None:
         return comparison(column, text)
-    raise Problem(f"this compares numbers with the text '{text}'", remedy="Leave the quotes away to compare with a number.")
+    raise Problem(
+        f"this compares numbers with the text '{text}'", remedy="Leave the quotes away to compare with a number."
+    )
 
 
 def settle(value: Any) -> Any:
-    """A value in the form the nodes work on: flat numbers as NumPy, fixed-size lists as jagged ones, everything else as it is.
+    """A value in the form the nodes work on: flat numbers as NumPy, fixed-size lists as jagged ones, everything else
+    as it is.
 
     Fixed-size lists would broadcast by NumPy's rules, against their last axis; events are the first.
     """
@@ -132,7 +157,7 @@ def fill_missing(value: Any) -> Any:
 
     The type follows from the type alone, never from whether this chunk happens to miss a value.
     """
-    if isinstance(value, np.ndarray | np.generic | bool | int | float):
+    if is_plain(value):
         return value
     dtype = leaf_dtype(value)
     if dtype is None or not may_miss(value.layout):
@@ -140,7 +165,9 @@ def fill_missing(value: Any) -> Any:
     ak = _awkward()
     if dtype.kind in "iu":
         value = ak.values_astype(value, np.float64)
-    return settle(ak.fill_none(value, False if dtype.kind == "b" else np.asarray(np.nan, dtype=leaf_dtype(value))[()], axis=None))
+    return settle(
+        ak.fill_none(value, False if dtype.kind == "b" else np.asarray(np.nan, dtype=leaf_dtype(value))[()], axis=None)
+    )
 
 
 def may_miss(layout: Any) -> bool:

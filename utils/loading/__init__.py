@@ -1,0 +1,6 @@
+"""From skims to what an estimator eats: features with the input pipe applied, targets and weights, in bounded memory."""
+
+from utils.loading.source import Batch, EventSource, SkimData
+from utils.loading.weights import NegativeWeights, WeightReport, training_weights
+
+__all__ = ["Batch", "EventSource", "NegativeWeights", "SkimData", "WeightReport", "training_weights"]

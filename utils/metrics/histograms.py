@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.errors import DataError
-from utils.metrics.checks import FloatArray, as_scores, as_weights
+from utils.metrics.checks import FloatArray, as_scores, as_weights, is_positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,8 @@ class Histogram:
     def density(self) -> "Histogram":
         """Scaled to an area of one, under- and overflow included; NaN where the total is zero or negative."""
         total = self.total
-        scale = 1.0 / total if total > 0 else float("nan")
+        usable = is_positive(total, float(np.sum(self.errors**2)))
+        scale = 1.0 / total if usable else float("nan")
         widths = np.diff(self.edges)
         return Histogram(
             self.values * scale / widths,

@@ -1,10 +1,10 @@
 """What a figure shows, without saying how it is drawn.
 
-Both backends draw every layer, in order, the first at the bottom. Text is literal: `<`, `&`, `$` and `_` mean themselves.
+Both backends draw every layer, in order, the first at the bottom. Text is literal: `<`, `&`, `$` and `_` mean
+themselves.
 Colours are `#rrggbb`; opacities are separate, as the backends disagree on everything else.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +27,11 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A curve through (x, y); NaN interrupts it. `label` None keeps it out of the legend."""
+    """A curve through (x, y); NaN interrupts it. `label` None keeps it out of the legend.
+
+    Layers of one `group` are shown and hidden together on a screen; `extra` is one more number that a reader sees when
+    pointing at the curve, such as the threshold.
+    """
 
     x: FloatArray
     y: FloatArray
@@ -36,6 +40,7 @@ class Line:
     dash: Dash = "solid"
     width: float = 1.0
     group: str | None = None
+    extra: tuple[str, FloatArray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +59,10 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """A binned distribution: B values over B+1 edges, filled down to zero with opacity `fill`, with a band of ±errors."""
+    """A binned distribution: B values over B+1 edges, filled to zero with opacity `fill`.
+
+    Errors are a band where it is filled, bars where it is not, so that several can lie over each other.
+    """
 
     edges: FloatArray
     values: FloatArray
@@ -101,6 +109,15 @@ class Heatmap:
     value_label: str
     limits: tuple[float, float] = (0.0, 1.0)
 
+    @property
+    def decimals(self) -> int:
+        """As many as the typical error deserves, the same in every cell."""
+        known = np.zeros(0) if self.errors is None else self.errors[self.errors > 0]
+        return 3 if known.size and float(np.median(known)) < 0.01 else 2
+
+
+# With so many entries or more, a printed legend stands beside the axes.
+MANY_ENTRIES = 7
 
 Layer = Line | Band | Steps | Points | Bars | Heatmap
 Corner = Literal["upper right", "upper left", "lower right", "lower left", "lower center", "upper center", "outside"]
@@ -115,12 +132,12 @@ class Figure:
     name : file name without ending.
     title : one line for a reader who sees the figure alone.
     layers : drawn in order.
-    legend : where a printed figure has room for it; on a screen it stands beside the axes. Six entries or more, and
-        `outside`, go beside the axes on paper as well.
+    legend : where a printed figure has room for it; on a screen it stands beside the axes. `MANY_ENTRIES` or
+        more, and `outside`, go beside the axes on paper as well.
     legend_title : what the printed figure says instead of a title.
     caption : how to read it, one or two sentences.
     message : what to write into empty axes.
-    headroom : share of the height kept free above binned values, for the legend.
+    headroom : share of the printed height added above the data, for a legend inside the axes.
     """
 
     name: str
@@ -132,13 +149,9 @@ class Figure:
     legend_title: str | None = None
     caption: str = ""
     message: str | None = None
+    headroom: float = 0.0
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The entries of the legend, in order."""
         return tuple(layer.label for layer in self.layers if not isinstance(layer, Heatmap) and layer.label is not None)
-
-
-def find_figure(figures: Sequence[Figure], name: str) -> Figure:
-    """The figure called `name`."""
-    return {figure.name: figure for figure in figures}[name]

@@ -83,12 +83,12 @@ class DuplicateAudit:
             for first, second in itertools.combinations(self._samples, 2):
                 common = len(np.intersect1d(distinct[first], distinct[second], assume_unique=True))
                 across[first, second] += common
-        return DuplicateReport(
-            total, {k: v for k, v in within.items() if v}, {k: v for k, v in across.items() if v}
-        )
+        return DuplicateReport(total, {k: v for k, v in within.items() if v}, {k: v for k, v in across.items() if v})
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._folder.cleanup()

@@ -1,7 +1,6 @@
 """The skim dataflow: one pass over the input, chunk by chunk, into one HDF5 file per output node."""
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,19 +13,19 @@ import numpy as np
 
 from utils.errors import DataError, SkimError
 from utils.events import in_training_split
-from utils.logs import progress, rate
+from utils.logs import get_logger, progress, rate
 from utils.preprocessing.cutflow import Cutflow, CutflowStep, as_records
 from utils.preprocessing.duplicates import DuplicateAudit, DuplicateReport
 from utils.preprocessing.inputs import InputFile, Inputs, open_inputs
 from utils.preprocessing.moments import MomentsAccumulator
 from utils.preprocessing.nodes import OutputNodes
-from utils.preprocessing.pipe import FittedPipe, configured_steps, fit_pipe
+from utils.preprocessing.pipe import FittedPipe, Scaler, Step, configured_steps, fit_pipe
 from utils.preprocessing.selection import Rows, Selector
 from utils.preprocessing.spec import PreprocessSpec, Sample
 from utils.readers.root import RootTree
 from utils.writers.atomic import atomic_output, check_output
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 SKIM_FORMAT = "crossfold-skim-1"
 
@@ -130,13 +129,14 @@ class _Pass:
         self.cutflow = Cutflow()
         self.n_dropped = 0
         self.steps = configured_steps(spec) if spec.for_training else ()
-        self.moments = MomentsAccumulator(len(spec.cont_features), with_covariance=len(self.steps) > 1)
+        self.moments = MomentsAccumulator(len(spec.cont_features), with_covariance=_needs_covariance(self.steps))
 
     def run(self, config: Mapping[str, Any]) -> _Done:
         """Read, select, split and write; then finish what needs the whole sample."""
         pipe_path = Path(self.spec.output_path) / f"{self.spec.pipe_name}.json"
         if self.spec.for_training:
             check_output(pipe_path, self.spec.overwrite is True)
+        given = None if self.spec.for_training else self._given_pipe()
         with ExitStack() as outputs:
             nodes = OutputNodes(self.spec, self.node_names, outputs)
             self._fill(nodes)
@@ -144,7 +144,7 @@ class _Pass:
             self._check_classes(cutflow, nodes)
             if self.spec.for_training:
                 nodes.fill_class_weights(self._class_sums(cutflow))
-            pipe = self._pipe(nodes)
+            pipe = self._fitted_pipe(nodes) if self.spec.for_training else given
             nodes.finish(self._metadata(config, cutflow, pipe))
             if self.spec.for_training and pipe is not None:
                 part = outputs.enter_context(atomic_output(pipe_path, overwrite=self.spec.overwrite is True))
@@ -166,14 +166,12 @@ class _Pass:
         spec = self.spec
         with RootTree(file.path, spec.input_tree_name, file_index=file.index, n_threads=spec.n_threads) as tree:
             for chunk in tree.chunks(selector.branches, spec.chunk_size):
-                weight_N = selector.weights(chunk)
+                weight_N = selector.weights(chunk, tree.where)
                 for process in sample.processes:
                     self.cutflow.add((sample.name, process.name, "read"), file.index, chunk.entry, weight_N)
                 yield chunk.n_events, selector.select(chunk, file.relative_path, tree.where)
 
-    def _store(
-        self, sample: Sample, file: InputFile, rows: Rows, nodes: OutputNodes, behind: "_WriteBehind"
-    ) -> None:
+    def _store(self, sample: Sample, file: InputFile, rows: Rows, nodes: OutputNodes, behind: "_WriteBehind") -> None:
         self._count(sample, file, rows, "cut")
         rows = self._finite(rows, file)
         nodes.prepare(rows, file.path)
@@ -250,12 +248,14 @@ class _Pass:
                 sums[targets[step.sample, step.process]] += step.sum_w
         return sums
 
-    def _pipe(self, nodes: OutputNodes) -> FittedPipe | None:
-        """In training, fit the pipe on the first node; in prediction, read the one that is named, if any."""
+    def _fitted_pipe(self, nodes: OutputNodes) -> FittedPipe:
+        """The pipe, fitted on the first node."""
+        moments = self.moments.result()
+        return fit_pipe(self.spec.cont_features, self.steps, moments, lambda: nodes.stored(self.node_names[0]))
+
+    def _given_pipe(self) -> FittedPipe | None:
+        """The pipe that a prediction config names, if any, checked before anything is read."""
         spec = self.spec
-        if spec.for_training:
-            moments = self.moments.result()
-            return fit_pipe(spec.cont_features, self.steps, moments, lambda: nodes.stored(self.node_names[0]))
         if spec.input_pipe_file is None:
             return None
         user_steps = {factory.target: type(factory()) for factory in spec.steps}
@@ -293,6 +293,11 @@ class _Pass:
             across = [[*pair, count] for pair, count in report.across.items()]
             metadata["duplicates"] = {**asdict(replace(report, across={})), "across": across}
         return metadata
+
+
+def _needs_covariance(steps: Sequence[tuple[str, Step]]) -> bool:
+    """Whether a step looks at more than means and variances: all but the scaler may."""
+    return any(not isinstance(step, Scaler) for _, step in steps)
 
 
 class _WriteBehind:

@@ -55,7 +55,9 @@ class OutputNodes:
             self._misc = self._misc_types(rows)
             schema = self._schema()
             for node, path in self.paths.items():
-                writer = SkimWriter(path, schema, compression=self.spec.compression, overwrite=self.spec.overwrite is True)
+                writer = SkimWriter(
+                    path, schema, compression=self.spec.compression, overwrite=self.spec.overwrite is True
+                )
                 self._writers[node] = self._stack.enter_context(writer)
         for name, dtype in self._misc.items():
             if name in rows.columns and not np.can_cast(rows.columns[name].dtype, dtype, "safe"):
@@ -66,9 +68,9 @@ class OutputNodes:
                 )
 
     def _misc_types(self, rows: Rows) -> dict[str, np.dtype[Any]]:
-        types = {name: rows.columns[name].dtype for name in rows.columns if name in (self.spec.misc_features or ())}
-        added = {name: np.dtype(np.float64) for name in CLASS_WEIGHT_COLUMNS if self.spec.for_training}
-        return {name: {**types, **added}[name] for name in self.spec.misc_features or () if name in {**types, **added}}
+        types = {name: values.dtype for name, values in rows.columns.items()}
+        types.update({name: np.dtype(np.float64) for name in CLASS_WEIGHT_COLUMNS})
+        return {name: types[name] for name in self.spec.misc_columns}
 
     def _schema(self) -> SkimSchema:
         spec = self.spec
@@ -125,10 +127,16 @@ class OutputNodes:
                 target_R = writer.read("targets", "target", start, start + FILL_ROWS)
                 values = {"w_class_imbalance": imbalance[target_R], "class_weight": class_weight[target_R]}
                 if "w_cp" in wanted:
-                    weight_R = writer.read("misc_features", str(self.spec.weight_name), start, start + FILL_ROWS)
+                    weight_R = writer.read(self._weight_group, str(self.spec.weight_name), start, start + FILL_ROWS)
                     values["w_cp"] = np.abs(weight_R) * values["class_weight"]
                 for name in wanted:
                     writer.fill("misc_features", name, start, values[name])
+
+    @property
+    def _weight_group(self) -> str:
+        if self.spec.weight_name in self._misc:
+            return "misc_features"
+        return "cont_features" if self.spec.weight_name in self.spec.cont_features else "cat_features"
 
     def stored(self, node: str) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]:
         """What a node holds so far, per file: (file index, entries, continuous features)."""

@@ -6,14 +6,14 @@ in as a class by whoever is trusted (the config or the run), never taken from th
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import CrossfoldError, SkimError
+from utils.errors import CrossfoldError, DataError, SkimError
 from utils.preprocessing.moments import Moments, MomentsAccumulator
 from utils.preprocessing.spec import PreprocessSpec
 
@@ -67,6 +67,10 @@ class Scaler:
         scale = np.asarray(self.scale)
         mean = (moments.mean_F - np.asarray(self.mean)) / scale
         return Moments(moments.n_rows, mean, moments.covariance_FF / np.outer(scale, scale))
+
+    def restricted(self, columns: Sequence[int]) -> "Scaler":
+        """The scaler of some of the features."""
+        return replace(self, mean=tuple(self.mean[i] for i in columns), scale=tuple(self.scale[i] for i in columns))
 
     def output_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """The same names."""
@@ -186,6 +190,22 @@ class FittedPipe:
             values = step.transform(values)
         return np.ascontiguousarray(values, dtype=np.float32)
 
+    def restricted(self, names: Sequence[str]) -> "FittedPipe":
+        """The same pipe for a subset of its inputs, in the given order; only element-wise steps allow that."""
+        if tuple(names) == self.inputs:
+            return self
+        columns = [self.inputs.index(name) for name in names]
+        steps = []
+        for name, step in self.steps:
+            if not isinstance(step, Scaler):
+                raise SkimError(
+                    f"step '{name}' of the input pipe mixes features, so a model must use all of them",
+                    where="cont_features",
+                    remedy=f"Use the features {list(self.inputs)}, or preprocess with those you want.",
+                )
+            steps.append((name, step.restricted(columns)))
+        return FittedPipe(tuple(names), tuple(steps))
+
     def to_dict(self) -> dict[str, Any]:
         """Names and numbers, fit for JSON."""
         return {"inputs": list(self.inputs), "steps": [{"step": name, **step.state()} for name, step in self.steps]}
@@ -209,7 +229,17 @@ class FittedPipe:
     @classmethod
     def load(cls, path: str | Path, user_steps: Mapping[str, type[Step]] | None = None) -> Self:
         """Read a pipe file. ml-framework's configs name it `….pkl`: the `.json` beside it is meant."""
-        return cls.from_dict(json.loads(pipe_file(path).read_text()), user_steps)
+        file = pipe_file(path)
+        try:
+            return cls.from_dict(json.loads(file.read_text()), user_steps)
+        except CrossfoldError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # anything may be in the file
+            raise SkimError(
+                f"not an input pipe ({type(error).__name__}: {error})",
+                where=str(file),
+                remedy="Preprocess the training data again.",
+            ) from error
 
 
 def pipe_file(path: str | Path) -> Path:
@@ -263,4 +293,10 @@ def fit_pipe(
             for file_index, entry_N, features_NF in batches():
                 accumulator.add(file_index, entry_N, pipe.transform(features_NF))
             moments = accumulator.result()
+            if not np.isfinite(moments.mean_F).all():
+                raise DataError(
+                    f"step '{name}' of the input pipe makes NaN or infinite features of finite ones",
+                    where="steps",
+                    remedy="Mend the step, or clip the features it cannot take.",
+                )
     return pipe

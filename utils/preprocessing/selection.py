@@ -12,7 +12,7 @@ from utils.errors import DataError
 from utils.events import Chunk, Column, hash_identity, hash_text
 from utils.events.identity import as_integers
 from utils.expressions import DerivedVariables, Expression
-from utils.preprocessing.spec import ADDED_COLUMNS, PreprocessSpec, Sample
+from utils.preprocessing.spec import CLASS_WEIGHT_COLUMNS, PreprocessSpec, Sample
 
 IDENTITY_NAMES = (
     ("run", "runNumber", "RunNumber", "run_number"),
@@ -107,7 +107,7 @@ class Selector:
     @cached_property
     def stored_misc(self) -> tuple[str, ...]:
         """The misc features that come from the input, not from preprocessing itself."""
-        return tuple(name for name in self.spec.misc_features or () if name not in ADDED_COLUMNS)
+        return tuple(name for name in self.spec.misc_columns if name not in CLASS_WEIGHT_COLUMNS)
 
     @cached_property
     def _row_names(self) -> tuple[str, ...]:
@@ -121,19 +121,20 @@ class Selector:
         """All that has to be read."""
         return self._derived.needs({*self._row_names, *self._cut_names}) | set(self.identity)
 
-    def weights(self, chunk: Chunk) -> NDArray[np.float64]:
-        """(N,) signed weights of all events of a chunk; ones without `weight_name`."""
+    def weights(self, chunk: Chunk, where: str) -> NDArray[np.float64]:
+        """(N,) signed weights of all events of a chunk; ones without `weight_name`. `where` names the file."""
         name = self.spec.weight_name
         if name is None:
             return np.ones(chunk.n_events)
         values = self._compute(frozenset({name}), chunk.columns, chunk.n_events)
-        return np.asarray(values[name], dtype=np.float64)
+        return _flat(values[name], name, where).astype(np.float64)
 
     def select(self, chunk: Chunk, relative_path: str, where: str) -> Rows:
         """The rows of one chunk. `relative_path` and `where` name its file: for the identity, and for messages."""
         early = self._compute(self._cut_names, chunk.columns, chunk.n_events)
         masks = [
-            np.ones(chunk.n_events, bool) if cut is None else cut.evaluate_mask(early, chunk.n_events) for cut in self._cuts
+            np.ones(chunk.n_events, bool) if cut is None else cut.evaluate_mask(early, chunk.n_events)
+            for cut in self._cuts
         ]
         event_R, process_R = _rows_of(masks)
         if len(event_R) == chunk.n_events and len(masks) == 1:
@@ -144,7 +145,7 @@ class Selector:
             pick = event_R  # type: ignore[assignment]
         late = self._compute(frozenset(self._row_names), columns, len(event_R))
         entry_R = chunk.entry[pick]
-        identity = [chunk.columns[name][pick] for name in self.identity]
+        identity = [_flat(chunk.columns[name], name, where)[pick] for name in self.identity]
         if identity:
             identity_R = hash_identity([as_integers(v, n, where) for v, n in zip(identity, self.identity, strict=True)])
         else:
@@ -156,7 +157,7 @@ class Selector:
             identity_R,
             self._matrix(late, len(event_R), where),
             self._columns(late, where),
-            np.ones(len(event_R)) if weight is None else np.asarray(late[weight], dtype=np.float64),
+            np.ones(len(event_R)) if weight is None else _flat(late[weight], weight, where).astype(np.float64),
         )
 
     @cached_property
@@ -166,14 +167,17 @@ class Selector:
     def _compute(self, names: frozenset[str], columns: Mapping[str, Column], n_events: int) -> dict[str, Column]:
         values = self._derived.compute(names, columns)
         return {
-            name: np.full(n_events, value) if np.ndim(value) == 0 and isinstance(value, int | float | bool | np.generic) else value
+            name: np.full(n_events, value)
+            if np.ndim(value) == 0 and isinstance(value, int | float | bool | np.generic)
+            else value
             for name, value in values.items()
         }
 
     def _matrix(self, values: Mapping[str, Column], n_rows: int, where: str) -> NDArray[np.float32]:
         matrix = np.empty((n_rows, len(self.spec.cont_features)), np.float32)
-        for j, name in enumerate(self.spec.cont_features):
-            matrix[:, j] = self._clipped(name, _flat(values[name], name, where))
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and the policy for infinities applies
+            for j, name in enumerate(self.spec.cont_features):
+                matrix[:, j] = self._clipped(name, _flat(values[name], name, where))
         return matrix
 
     def _columns(self, values: Mapping[str, Column], where: str) -> dict[str, NDArray[Any]]:
@@ -181,6 +185,12 @@ class Selector:
         for name in self.spec.cat_features or ():
             integers = as_integers(self._clipped(name, _flat(values[name], name, where)), name, where)
             columns[name] = integers.astype(np.int32)
+            if (columns[name] != integers).any():
+                raise DataError(
+                    f"'{name}' holds categories beyond ±2³¹, the first {integers[columns[name] != integers][0]}",
+                    where=where,
+                    remedy="Make it a continuous feature, or clip it.",
+                )
         for name in self.stored_misc:
             flat = _flat(values[name], name, where)
             columns[name] = flat.astype(np.uint8) if flat.dtype.kind == "b" else flat
@@ -202,14 +212,16 @@ def _rows_of(masks: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.intp], NDAr
 
 def _flat(values: Column, name: str, where: str) -> NDArray[Any]:
     """(N,) numbers; text and jagged values are a DataError."""
-    if not isinstance(values, np.ndarray):
+    if not isinstance(values, np.ndarray) or values.ndim != 1:
         raise DataError(
             f"'{name}' has several values per event",
             where=where,
             remedy="Reduce it in new_variables, for example nth(…, 0, default=-10) or max(…).",
         )
     if values.dtype.kind not in "iufb":
-        raise DataError(f"'{name}' is {values.dtype}, not a number", where=where, remedy="Leave it out of the features.")
+        raise DataError(
+            f"'{name}' is {'text' if values.dtype.kind in 'OUS' else values.dtype}, not a number",
+            where=where,
+            remedy="Leave it out of features, identity and weights.",
+        )
     return values
-
-

@@ -1,18 +1,23 @@
 """What a preprocessing config says, checked: every key and its default."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
 
 from utils.errors import ConfigError, nearest_name
 from utils.factory import Factory
+from utils.keys import key
 
 Compression = Literal["none", "blosc:lz4", "blosc:zstd"]
 
 # Columns that preprocessing itself makes; they can be listed under misc_features like a branch.
 CLASS_WEIGHT_COLUMNS = ("w_class_imbalance", "class_weight", "w_cp")
 ORIGIN_COLUMNS = ("file_index", "entry", "identity")
-ADDED_COLUMNS = (*CLASS_WEIGHT_COLUMNS, *ORIGIN_COLUMNS)
+TARGET_COLUMNS = ("target", "group_name")
+ADDED_COLUMNS = (*CLASS_WEIGHT_COLUMNS, *ORIGIN_COLUMNS, *TARGET_COLUMNS)
+# Lines of the cutflow, beside the output nodes.
+CUTFLOW_STEPS = ("read", "cut")
 
 
 @dataclass(frozen=True)
@@ -44,17 +49,21 @@ class Sample:
             )
         ((name, processes),) = value.items()
         if not isinstance(processes, Mapping) or not processes:
-            raise ConfigError(f"sample '{name}' has no processes", where=where, remedy="Add PROCESS: {cut: …, class: …}.")
-        return cls(str(name), tuple(_process(str(key), body, f"{where}.{name}.{key}") for key, body in processes.items()))
+            raise ConfigError(
+                f"sample '{name}' has no processes", where=where, remedy="Add PROCESS: {cut: …, class: …}."
+            )
+        return cls(
+            str(name), tuple(_process(str(key), body, f"{where}.{name}.{key}") for key, body in processes.items())
+        )
 
 
 def _process(name: str, body: Any, where: str) -> Process:
     body = {} if body is None else body
     if not isinstance(body, Mapping):
         raise ConfigError(f"a process is a mapping of cut and class, not {body!r}", where=where)
-    for key in body:
-        if key not in ("cut", "class"):
-            raise ConfigError(f"unknown key '{key}'", where=where, nearest=nearest_name(str(key), ("cut", "class")))
+    for name in body:
+        if name not in ("cut", "class"):
+            raise ConfigError(f"unknown key '{name}'", where=where, nearest=nearest_name(str(name), ("cut", "class")))
     target = body.get("class")
     if target is not None and (isinstance(target, bool) or not isinstance(target, int) or target < 0):
         raise ConfigError(f"class must be 0, 1, 2 …, not {target!r}", where=where)
@@ -92,64 +101,83 @@ class NonFinite:
             return cls(value)
         if isinstance(value, Mapping) and set(value) == {"fill"}:
             try:
-                return cls("fill", float(value["fill"]))
+                fill = float(value["fill"])
             except (TypeError, ValueError):
-                pass
+                fill = math.nan
+            if math.isfinite(fill):
+                return cls("fill", fill)
         raise ConfigError(f"{value!r} is no policy", where=where, remedy="Use error, drop, or {fill: VALUE}.")
-
-
-def _doc(text: str, **metadata: Any) -> dict[str, Any]:
-    return {"doc": text, **metadata}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessSpec:
     """Ntuples in, skims out."""
 
-    for_training: bool = field(default=True, metadata=_doc("split into train and test nodes; False: every entry, a node per sample"))
-    year: str | None = field(default=None, metadata=_doc("data-taking year, for use in paths as ${year}"))
-    input_path: str = field(metadata=_doc("folder of the ntuples"))
-    input_filename_template: str = field(default="{sample_name}.root", metadata=_doc("file of a sample; globs make a chain"))
-    input_tree_name: str = field(metadata=_doc("name of the tree, may be nested: folder/events"))
-    input_samples: tuple[Sample, ...] = field(metadata=_doc("samples and the processes they feed"))
-    common_cut: str | None = field(default=None, metadata=_doc("a cut to be used in others as ${common_cut}; not applied by itself"))
-    input_branches: tuple[str, ...] | None = field(default=None, metadata=_doc("accepted for ml-framework's configs; what is read follows from what is used"))
-    cont_features: tuple[str, ...] = field(metadata=_doc("continuous features"))
-    cat_features: tuple[str, ...] | None = field(default=None, metadata=_doc("categorical features (integers)"))
-    misc_features: tuple[str, ...] | None = field(default=None, metadata=_doc("other columns to keep: event number, weights, …"))
-    new_variables: Mapping[str, str] = field(default_factory=dict, metadata=_doc("name: expression"))
-    clip: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict, metadata=_doc("feature: [low, high]"))
-    non_finite: NonFinite = field(default=NonFinite(), metadata=_doc("NaN and infinities in features: error | drop | {fill: value}"))
-    identity: tuple[str, ...] | Literal["auto", "entry"] = field(default="auto", metadata=_doc("branches that identify an event; auto: run, lumi, event where they exist, else file and entry"))
-    train_size: float = field(default=0.8, metadata=_doc("fraction of events in the first output node"))
-    seed: int = field(default=0, metadata=_doc("another seed is another train/test split"))
-    scaler: ScalerSpec | None = field(default=None, metadata=_doc("{with_mean, with_std}, or null"))
-    pca: PcaSpec | None = field(default=None, metadata=_doc("{n_components, whiten}, or null"))
-    steps: tuple[Factory, ...] = field(default=(), metadata=_doc("your own steps of the input pipe, by _target_"))
-    weight_name: str | None = field(default=None, metadata=_doc("signed event weight, for yields and w_cp"))
-    compute_w_CP: bool = field(default=False, metadata=_doc("add class_weight and w_cp"))  # noqa: N815 (ml-framework's key)
-    input_pipe_file: str | None = field(default=None, metadata=_doc("fitted pipe of the training, to be checked against"))
-    output_path: str = field(metadata=_doc("folder of the skims"))
-    output_filename_template: str = field(default="{sample_name}", metadata=_doc("name of an output node's file, without .h5"))
-    output_samples: tuple[str, ...] = field(default=("train", "test"), metadata=_doc("names of the two output nodes"))
-    pipe_name: str = field(default="input_pipe", metadata=_doc("name of the fitted pipe's file, without .json"))
-    compression: Compression = field(default="none", metadata=_doc("none | blosc:lz4 | blosc:zstd"))
-    chunk_size: int = field(default=200_000, metadata=_doc("events read at a time; no result depends on it"))
-    n_threads: int = field(default=2, metadata=_doc("threads that decompress"))
-    overwrite: bool | Literal["error"] = field(default="error", metadata=_doc("error | true"))
-    vars: Mapping[str, Any] = field(default_factory=dict, metadata=_doc("your own variables, for use as ${vars.NAME}"))
+    for_training: bool = key("split into train and test nodes; False: every entry, a node per sample", default=True)
+    year: str | None = key("data-taking year, for use in paths as ${year}", default=None)
+    input_path: str = key("folder of the ntuples")
+    input_filename_template: str = key("file of a sample; globs make a chain", default="{sample_name}.root")
+    input_tree_name: str = key("name of the tree, may be nested: folder/events")
+    input_samples: tuple[Sample, ...] = key("samples and the processes they feed")
+    common_cut: str | None = key("a cut to be used in others as ${common_cut}; not applied by itself", default=None)
+    input_branches: tuple[str, ...] | None = key(
+        "accepted for ml-framework's configs; what is read follows from what is used", default=None
+    )
+    cont_features: tuple[str, ...] = key("continuous features")
+    cat_features: tuple[str, ...] | None = key("categorical features (integers)", default=None)
+    misc_features: tuple[str, ...] | None = key("other columns to keep: event number, weights, …", default=None)
+    new_variables: Mapping[str, str] = key("name: expression", default_factory=dict)
+    clip: Mapping[str, tuple[float | None, float | None]] = key("feature: [low, high]", default_factory=dict)
+    non_finite: NonFinite = key("NaN and infinities in features: error | drop | {fill: value}", default=NonFinite())
+    identity: tuple[str, ...] | Literal["auto", "entry"] = key(
+        "branches that identify an event; auto: run, lumi, event where they exist, else file and entry", default="auto"
+    )
+    train_size: float = key("fraction of events in the first output node", default=0.8)
+    seed: int = key("another seed is another train/test split", default=0)
+    scaler: ScalerSpec | None = key("{with_mean, with_std}, or null", default=None)
+    pca: PcaSpec | None = key("{n_components, whiten}, or null", default=None)
+    steps: tuple[Factory, ...] = key("your own steps of the input pipe, by _target_", default=())
+    weight_name: str | None = key("signed event weight, for yields and w_cp", default=None)
+    compute_w_CP: bool = key("add class_weight and w_cp", default=False)
+    input_pipe_file: str | None = key("fitted pipe of the training, to be checked against", default=None)
+    output_path: str = key("folder of the skims")
+    output_filename_template: str = key("name of an output node's file, without .h5", default="{sample_name}")
+    output_samples: tuple[str, ...] = key("names of the two output nodes", default=("train", "test"))
+    pipe_name: str = key("name of the fitted pipe's file, without .json", default="input_pipe")
+    compression: Compression = key("none | blosc:lz4 | blosc:zstd", default="none")
+    chunk_size: int = key("events read at a time; no result depends on it", default=200_000)
+    n_threads: int = key("threads that decompress", default=2)
+    overwrite: bool | Literal["error"] = key("error | true", default="error")
+    vars: Mapping[str, Any] = key("your own variables, for use as ${vars.NAME}", default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_samples()
         self._check_features()
         if not 0.0 < self.train_size <= 1.0:
-            raise ConfigError(f"train_size is {self.train_size}", where="train_size", remedy="Use a fraction in (0, 1].")
-        if self.for_training and len(self.output_samples) != 2:
-            raise ConfigError("output_samples needs two names", where="output_samples", remedy="Write [train, test].")
-        if self.chunk_size < 1:
-            raise ConfigError(f"chunk_size is {self.chunk_size}", where="chunk_size", remedy="Use 1 or more events.")
-        if self.compute_w_CP and self.weight_name is None:
-            raise ConfigError("compute_w_CP needs weight_name", where="compute_w_CP", remedy="Name the signed event weight.")
+            raise ConfigError(
+                f"train_size is {self.train_size}", where="train_size", remedy="Use a fraction in (0, 1]."
+            )
+        nodes = self.output_samples
+        if self.for_training and (len(nodes) != 2 or nodes[0] == nodes[1] or {*nodes} & {*CUTFLOW_STEPS}):
+            raise ConfigError(
+                f"output_samples needs two names of its own, not {list(nodes)}",
+                where="output_samples",
+                remedy="Write [train, test].",
+            )
+        for name in ("chunk_size", "n_threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Use 1 or more.")
+        if self.compression not in get_args(Compression):
+            raise ConfigError(
+                f"'{self.compression}' is no compression",
+                where="compression",
+                nearest=nearest_name(self.compression, get_args(Compression)),
+                remedy=f"Use {', '.join(get_args(Compression))}.",
+            )
+        if self.weight_name is None and (self.compute_w_CP or "w_cp" in (self.misc_features or ())):
+            raise ConfigError("w_cp needs weight_name", where="compute_w_CP", remedy="Name the signed event weight.")
+        for name in ("input_filename_template", "output_filename_template"):
+            self._check_template(name)
         if "{sample_name}" not in self.output_filename_template:
             raise ConfigError(
                 "without {sample_name} every node would have the same file",
@@ -157,23 +185,40 @@ class PreprocessSpec:
                 remedy="Write '{sample_name}'.",
             )
 
+    def _check_template(self, name: str) -> None:
+        template = getattr(self, name)
+        try:
+            template.format(sample_name="NAME")
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"'{template}' cannot be filled in ({type(error).__name__}: {error})",
+                where=name,
+                remedy="{sample_name} is all that it may hold in braces.",
+            ) from error
+
     def _check_samples(self) -> None:
         if not self.input_samples:
             raise ConfigError("there are no input samples", where="input_samples", remedy="List at least one.")
         names = [sample.name for sample in self.input_samples]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ConfigError(f"sample '{twice}' is listed twice", where="input_samples", remedy="List its processes together.")
+            raise ConfigError(
+                f"sample '{twice}' is listed twice", where="input_samples", remedy="List its processes together."
+            )
         if not self.for_training:
             return
         without = [f"{s.name}.{p.name}" for s in self.input_samples for p in s.processes if p.target is None]
         if without:
             raise ConfigError(
-                f"no class is given for {', '.join(without)}", where="input_samples", remedy="Add 'class: 0' (1, 2 …) to it."
+                f"no class is given for {', '.join(without)}",
+                where="input_samples",
+                remedy="Add 'class: 0' (1, 2 …) to it.",
             )
         targets = sorted({p.target for s in self.input_samples for p in s.processes if p.target is not None})
         if targets != list(range(len(targets))):
-            raise ConfigError(f"classes are {targets}", where="input_samples", remedy="Number them 0, 1, 2 … without gaps.")
+            raise ConfigError(
+                f"classes are {targets}", where="input_samples", remedy="Number them 0, 1, 2 … without gaps."
+            )
 
     def _check_features(self) -> None:
         if not self.features:
@@ -188,11 +233,23 @@ class PreprocessSpec:
         for name in self.clip:
             if name not in self.features:
                 raise ConfigError(
-                    f"'{name}' is no feature", where="clip", nearest=nearest_name(name, self.features), remedy="Clip features only."
+                    f"'{name}' is no feature",
+                    where="clip",
+                    nearest=nearest_name(name, self.features),
+                    remedy="Clip features only.",
                 )
-        leaks = sorted(set(self.features) & {*CLASS_WEIGHT_COLUMNS, "target", "group_name"})
+        origin = sorted(set(self.features) & set(ORIGIN_COLUMNS))
+        if origin:
+            raise ConfigError(
+                f"'{origin[0]}' says where an event comes from, and every skim has it",
+                where="cont_features",
+                remedy="Take it out of the features.",
+            )
+        leaks = sorted(set(self.features) & {*CLASS_WEIGHT_COLUMNS, *TARGET_COLUMNS})
         if leaks:
-            raise ConfigError(f"'{leaks[0]}' gives the class away", where="cont_features", remedy="Move it to misc_features.")
+            raise ConfigError(
+                f"'{leaks[0]}' gives the class away", where="cont_features", remedy="Move it to misc_features."
+            )
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -200,10 +257,21 @@ class PreprocessSpec:
         return (*self.cont_features, *(self.cat_features or ()))
 
     @property
+    def misc_columns(self) -> tuple[str, ...]:
+        """The columns of the group `misc_features`, in order. Features, origin and targets have groups of their own."""
+        names = [*(self.misc_features or ()), *(("class_weight", "w_cp") if self.compute_w_CP else ())]
+        elsewhere = {*self.features, *ORIGIN_COLUMNS, *TARGET_COLUMNS}
+        if not self.for_training:
+            elsewhere |= set(CLASS_WEIGHT_COLUMNS)
+        elif "w_cp" in names:
+            names.append(str(self.weight_name))
+        return tuple(dict.fromkeys(name for name in names if name not in elsewhere))
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Name of every class: that of the first process listed for it. Empty outside training."""
         names: dict[int, str] = {}
-        for sample in self.input_samples:
+        for sample in self.input_samples if self.for_training else ():
             for process in sample.processes:
                 if process.target is not None:
                     names.setdefault(process.target, process.name)

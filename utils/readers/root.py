@@ -31,7 +31,9 @@ def expand_paths(pattern: str) -> list[str]:
     """The files that a path or a glob names, sorted; none is an InputFileError with the nearest name in the folder."""
     path = Path(pattern)
     if path.is_dir():
-        raise InputFileError(f"'{pattern}' is a directory, not a file", remedy="Name the files, or use a glob such as *.root.")
+        raise InputFileError(
+            f"'{pattern}' is a directory, not a file", remedy="Name the files, or use a glob such as *.root."
+        )
     if path.is_file():
         return [pattern]
     if glob.has_magic(pattern):
@@ -69,7 +71,9 @@ class RootTree:
         self.file_index = file_index
         self._n_threads = n_threads
         if Path(path).is_dir():
-            raise InputFileError(f"'{path}' is a directory, not a file", remedy="Name the files, or use a glob such as *.root.")
+            raise InputFileError(
+                f"'{path}' is a directory, not a file", remedy="Name the files, or use a glob such as *.root."
+            )
         if not Path(path).is_file():
             expand_paths(glob.escape(path) if glob.has_magic(path) else path)
         try:
@@ -79,17 +83,37 @@ class RootTree:
                 f"'{path}' cannot be opened as a ROOT file ({_short(error)})", remedy="Copy or produce the file again."
             ) from error
         try:
+            self._check_length()
             self._tree = self._find_tree()
         except BaseException:
             self.close()
             raise
 
+    def _check_length(self) -> None:
+        """A file that lost its end may still open, and even give some of its branches."""
+        size, written = Path(self.path).stat().st_size, int(self._file.file.fEND)
+        if size < written:
+            raise InputFileError(
+                f"'{self.path}' is truncated: {size:,} of {written:,} bytes", remedy="Copy or produce the file again."
+            )
+
     def _find_tree(self) -> Any:
-        classes = self._file.classnames(cycle=False)
+        try:
+            classes = self._file.classnames(cycle=False)
+        except Exception as error:
+            raise InputFileError(
+                f"the list of objects cannot be read ({_short(error)})",
+                where=self.path,
+                remedy="Copy or produce the file again.",
+            ) from error
         trees = [name for name, kind in classes.items() if kind in ("TTree", "TNtuple", "TNtupleD", "TChain")]
         if self.tree_name not in trees:
             is_other = self.tree_name in classes
-            what = f"'{self.tree_name}' is a {classes[self.tree_name]}, not a tree" if is_other else f"no tree '{self.tree_name}'"
+            what = (
+                f"'{self.tree_name}' is a {classes[self.tree_name]}, not a tree"
+                if is_other
+                else f"no tree '{self.tree_name}'"
+            )
             raise InputFileError(
                 what,
                 where=self.path,
@@ -99,7 +123,9 @@ class RootTree:
         try:
             return self._file[self.tree_name]
         except Exception as error:
-            raise InputFileError(f"tree '{self.tree_name}' cannot be read ({_short(error)})", where=self.path) from error
+            raise InputFileError(
+                f"tree '{self.tree_name}' cannot be read ({_short(error)})", where=self.path
+            ) from error
 
     @property
     def where(self) -> str:
@@ -148,7 +174,8 @@ class RootTree:
         """Chunks of about `chunk_size` events with the named branches, in order; `entry` may be among the names.
 
         The next chunk is read while the caller works on this one. Chunk borders fall on basket borders where that is
-        possible, so that no basket is decompressed twice.
+        possible, so that no basket is decompressed twice. A tree without entries gives one chunk without rows, so that
+        its types are known.
         """
         wanted = set(names)
         present = self.require(wanted)
@@ -159,7 +186,9 @@ class RootTree:
             for i, (start, stop) in enumerate(ranges):
                 assert pending is not None
                 columns = pending.result()
-                pending = ahead.submit(self._read, present, *ranges[i + 1], decompressors) if i + 1 < len(ranges) else None
+                pending = (
+                    ahead.submit(self._read, present, *ranges[i + 1], decompressors) if i + 1 < len(ranges) else None
+                )
                 chunk = Chunk(columns, self.file_index, start, stop - start)
                 if ENTRY_COLUMN in wanted and ENTRY_COLUMN not in columns:
                     columns[ENTRY_COLUMN] = chunk.entry
@@ -173,7 +202,7 @@ class RootTree:
         """Entry numbers 0 … n_entries, about `chunk_size` apart, on common basket borders where there are any near."""
         n = self.n_entries
         if n == 0:
-            return [0]
+            return [0, 0]
         natural = self._tree.common_entry_offsets(filter_name=list(present)) if present else [0, n]
         borders = [0]
         for offset in [*natural, n]:
@@ -186,7 +215,12 @@ class RootTree:
     def _read(self, names: Sequence[str], start: int, stop: int, decompressors: Any) -> dict[str, Column]:
         flat = [name for name in names if self.is_flat(name)]
         jagged = [name for name in names if name not in set(flat)]
-        options = {"entry_start": start, "entry_stop": stop, "decompression_executor": decompressors, "array_cache": None}
+        options = {
+            "entry_start": start,
+            "entry_stop": stop,
+            "decompression_executor": decompressors,
+            "array_cache": None,
+        }
         columns: dict[str, Column] = {}
         try:
             if flat:
@@ -196,16 +230,26 @@ class RootTree:
                 columns.update({name: arrays[name] for name in ak.fields(arrays)})
         except Exception as error:  # a truncated or corrupt basket surfaces as almost any exception
             raise InputFileError(
-                f"entries {start} to {stop} cannot be read ({_short(error)})",
+                f"entries {start} to {stop} of {self._unreadable(names, start, stop)} cannot be read ({_short(error)})",
                 where=self.where,
-                remedy="The file is damaged or truncated: copy or produce it again.",
+                remedy="The file is damaged (copy or produce it again), or the branch is of a type that is not supported.",
             ) from error
         short = [name for name, values in columns.items() if len(values) != stop - start]
         if short:
             raise InputFileError(
-                f"branch '{short[0]}' has {len(columns[short[0]])} values for entries {start} to {stop}", where=self.where
+                f"branch '{short[0]}' has {len(columns[short[0]])} values for entries {start} to {stop}",
+                where=self.where,
             )
         return columns
+
+    def _unreadable(self, names: Sequence[str], start: int, stop: int) -> str:
+        """The branch at which reading fails, for the message."""
+        for name in names:
+            try:
+                self._tree[name].array(entry_start=start, entry_stop=stop, array_cache=None)
+            except Exception:  # noqa: BLE001 (the error itself is already on its way to the user)
+                return f"branch '{name}'"
+        return "the branches"
 
     def close(self) -> None:
         """Close the file."""
@@ -214,7 +258,9 @@ class RootTree:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

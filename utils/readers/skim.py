@@ -32,21 +32,32 @@ class SkimFile:
         if not self.path.is_file():
             siblings = [p.name for p in self.path.parent.glob("*.h5")] if self.path.parent.is_dir() else []
             raise SkimError(
-                "no such skim", where=str(path), nearest=nearest_name(self.path.name, siblings), remedy="Run preprocess.py first."
+                "no such skim",
+                where=str(path),
+                nearest=nearest_name(self.path.name, siblings),
+                remedy="Run preprocess.py first.",
             )
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
-            raise SkimError(f"not a readable HDF5 file ({error})", where=str(path), remedy="Run preprocess.py again.") from error
+            raise SkimError(
+                f"not a readable HDF5 file ({error})", where=str(path), remedy="Run preprocess.py again."
+            ) from error
         if METADATA_KEY not in self._file:
             self._file.close()
             raise SkimError("HDF5, but not a skim of ours", where=str(path), remedy="Make it with preprocess.py.")
-        self.metadata: dict[str, Any] = json.loads(self._file[METADATA_KEY][()].tobytes())
         self._location: dict[str, tuple[h5py.Dataset, int | str]] = {}
         self.groups: dict[str, tuple[str, ...]] = {}
-        for name, group in self._file.items():
-            if isinstance(group, h5py.Group):
-                self.groups[name] = tuple(self._locate(group))
+        try:
+            self.metadata: dict[str, Any] = json.loads(self._file[METADATA_KEY][()].tobytes())
+            for name, group in self._file.items():
+                if isinstance(group, h5py.Group):
+                    self.groups[name] = tuple(self._locate(group))
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:  # anything may be in the file
+            self._file.close()
+            raise SkimError(
+                f"a damaged skim ({type(error).__name__}: {error})", where=str(path), remedy="Run preprocess.py again."
+            ) from error
 
     def _locate(self, group: h5py.Group) -> list[str]:
         """Note where every column of a group lies: (dataset, column number) or (table, field name)."""
@@ -132,5 +143,7 @@ class SkimFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

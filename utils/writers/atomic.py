@@ -6,14 +6,14 @@ A job that is killed leaves at most ``.part`` files, which no reader opens and t
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from utils.errors import OutputError
+from utils.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 PART_SUFFIX = ".part"
 # Errors that only writing can raise: seen while an output is written, they are about that output.

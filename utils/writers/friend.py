@@ -166,7 +166,7 @@ class FriendTreeWriter:
         first_entry : the position of the first row in the sample (all input files in a row).
         scores_NK : (N, K) float, the score of each class.
         is_valid_N : (N,) bool, whether the event was scored; the others' scores are written as −1.
-        misc : (N,) array or jagged array for each copied branch.
+        misc : (N,) array or jagged array for each copied branch; kept until a basket is full, so not to be changed.
 
         Raises
         ------

@@ -5,7 +5,6 @@ ROOT pairs a tree and its friend by position and says nothing when they do not b
 
 import contextlib
 import itertools
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,8 +14,9 @@ import numpy as np
 import uproot
 
 from utils.errors import InputFileError, MissingColumnError, OutputError, nearest_name
+from utils.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _CHECK_ROWS = 1_000_000
 
@@ -140,4 +140,4 @@ def _open_tree(path: str | os.PathLike[str], tree_name: str) -> Iterator[Any]:
 def _read(tree: Any, branches: Sequence[str], start: int, stop: int) -> Any:
     # By filter, because uproot takes names that are given otherwise for expressions.
     wanted = frozenset(branches)
-    return tree.arrays(filter_name=wanted.__contains__, entry_start=start, entry_stop=stop)
+    return tree.arrays(filter_name=wanted.__contains__, entry_start=start, entry_stop=stop, array_cache=None)

@@ -116,6 +116,14 @@ class _FixedGroup:
                 block[:, j] = columns[name]
             dataset[start:stop] = block
 
+    def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        dataset, items = next((dataset, items) for dataset, items in self._blocks if name in items)
+        return np.asarray(dataset[start:stop, items.index(name)])
+
+    def read_matrix(self, start: int, stop: int) -> NDArray[Any]:
+        ((dataset, _),) = self._blocks
+        return np.asarray(dataset[start:stop])
+
     def fill(self, name: str, start: int, values: NDArray[Any]) -> None:
         for dataset, items in self._blocks:
             if name in items:
@@ -136,6 +144,9 @@ class _TableGroup:
         self._table.resize(stop, axis=0)
         self._table[start:stop] = records
 
+    def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        return np.asarray(self._table.fields(name)[start:stop])
+
     def finish(self, n_rows: int) -> None:
         self._table.attrs["NROWS"] = np.int64(n_rows)
 
@@ -151,7 +162,9 @@ class SkimWriter:
     overwrite : whether an existing file may be replaced.
     """
 
-    def __init__(self, path: str | Path, schema: SkimSchema, *, compression: str = "none", overwrite: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, schema: SkimSchema, *, compression: str = "none", overwrite: bool = False
+    ) -> None:
         self.path = Path(path)
         self.schema = SkimSchema({group: columns for group, columns in schema.groups.items() if columns})
         self.n_rows = 0
@@ -167,7 +180,9 @@ class SkimWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.__exit__(kind, value, trace)
 
     def _create_groups(self) -> None:
@@ -203,9 +218,15 @@ class SkimWriter:
         assert isinstance(target, _FixedGroup)
         target.fill(name, start, values)
 
-    def read_targets(self, start: int, stop: int) -> NDArray[np.int64]:
-        """(N,) the classes of rows already written."""
-        return self._file["targets/table"].fields("target")[start:stop]
+    def read(self, group: str, name: str, start: int, stop: int) -> NDArray[Any]:
+        """(N,) one column of rows that are already written."""
+        return self._groups[group].read(name, start, min(stop, self.n_rows))
+
+    def read_matrix(self, group: str, start: int, stop: int) -> NDArray[Any]:
+        """(N, columns) of a fixed-format group of a single dtype."""
+        target = self._groups[group]
+        assert isinstance(target, _FixedGroup)
+        return target.read_matrix(start, min(stop, self.n_rows))
 
     def finish(self, metadata: Mapping[str, Any]) -> None:
         """Store the metadata as JSON; the last call before the block ends."""

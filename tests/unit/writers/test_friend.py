@@ -241,10 +241,11 @@ def test_names_that_cannot_be_copied(tmp_path: Path, sample: list[str]) -> None:
         branch_types(sample[0], "TauChek", ["evt"])
 
 
-def test_a_jagged_branch_beside_its_own_counter(tmp_path: Path, sample: list[str], predictions: Any) -> None:
-    types = branch_types(sample[0], TREE, [*MISC, "nJet_pt"])
-    n_jets_N = np.asarray(ak.num(events()["Jet_pt"]), dtype=np.int32)
+def test_a_branch_that_is_named_like_a_counter(tmp_path: Path, sample: list[str], predictions: Any) -> None:
+    types = branch_types(sample[0], TREE, MISC) | {"nJet_pt": "float32"}
+    no_count_N = np.linspace(0, 1, N_ENTRIES, dtype=np.float32)
     (block,) = blocks([0, N_ENTRIES], predictions)
-    with writer(tmp_path / "pred.root", sample, misc=types) as friend:
-        friend.write(*block[:3], block[3] | {"nJet_pt": n_jets_N})
-    np.testing.assert_array_equal(read(tmp_path / "pred.root")["nJet_pt"], n_jets_N)
+    feed(tmp_path / "pred.root", sample, [(*block[:3], block[3] | {"nJet_pt": no_count_N})], misc=types)
+    friend = read(tmp_path / "pred.root")
+    np.testing.assert_array_equal(friend["nJet_pt"], no_count_N)
+    assert ak.array_equal(friend["Jet_pt"], events()["Jet_pt"])

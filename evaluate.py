@@ -1,0 +1,79 @@
+"""Evaluate the predictions of a run: metrics and figures, logged to the same run."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.config import stage
+
+if TYPE_CHECKING:
+    from utils.evaluation.evaluate import EvaluationResult
+    from utils.evaluation.spec import EvaluateSpec
+
+
+@stage(
+    config_path="configs",
+    config_name="evaluate",
+    spec="utils.evaluation.spec:EvaluateSpec",
+    examples=(
+        "python evaluate.py run_id=RUN_ID dataset=test",
+        "python evaluate.py run_id=RUN_ID dataset=train metric_weights=event figures.style=ATLAS",
+    ),
+)
+def main(spec: "EvaluateSpec") -> "EvaluationResult":
+    """Evaluate the predictions of a run: metrics and figures, logged to the same run.
+
+    It reads what `python predict.py --config-name for_evaluation run_id=…` has logged.
+    """
+    from utils.evaluation.evaluate import evaluate_predictions
+    from utils.evaluation.options import EvaluationOptions
+    from utils.evaluation.predictions import read_overtraining, read_predictions
+    from utils.evaluation.report import write_report
+    from utils.plots.classes import classes_from_config, default_classes
+    from utils.plots.style import PdfStyle
+    from utils.tracking.tracked_run import OVERTRAINING_TABLE, PLOTS, TrackedRun
+
+    run = TrackedRun.open(spec.run_id, spec.experiment_id, spec.tracking_uri)
+    train_config = run.config()
+    class_names = run.skim_metadata()["class_names"]
+    info = spec.class_to_info or train_config.get("class_to_info")
+    classes = classes_from_config(info) if info else default_classes(class_names)
+    event_weight = spec.event_weight or train_config.get("event_weight")
+    with tempfile.TemporaryDirectory() as scratch:
+        table = run.download_prediction(spec.dataset, Path(scratch))
+        predictions = read_predictions(table, len(class_names), event_weight)
+        folds = ()
+        if spec.dataset == "train" and run.has(OVERTRAINING_TABLE):
+            folds = read_overtraining(run.download(OVERTRAINING_TABLE, Path(scratch), "Train again."), len(class_names))
+        options = EvaluationOptions(spec.dataset, spec.metric_weights)
+        result = evaluate_predictions(predictions, classes, options, folds)
+        folder = Path(scratch) / "plots"
+        style = PdfStyle(**vars(spec.figures))
+        write_report(result, folder, style, {"Run": run.run_id}, train_config.get("experiment_name") or "Evaluation")
+        run.recorder.metrics(result.metrics)
+        run.recorder.folder(folder, f"{PLOTS}/{spec.dataset}")
+        if spec.output_path is not None:
+            write_report(result, Path(spec.output_path), style, {"Run": run.run_id})
+    report(result, run.run_id)
+    return result
+
+
+def report(result: "EvaluationResult", run_id: str) -> None:
+    """Print the areas of every class, and where the figures are."""
+    from utils.logs import summary
+
+    dataset = result.options.dataset
+    rows = [
+        [info.name, result.n_events[k], f"{result.roc[k].auc:.4f} ± {result.roc[k].auc_error:.4f}",
+         f"{result.pr[k].average_precision:.4f}"]
+        for k, info in enumerate(result.classes)
+    ]  # fmt: skip
+    summary(f"Evaluation of {dataset}", rows, ["class", "events", "ROC area", "average precision"])
+    summary(
+        "Macro area", {f"weights: {result.options.metric_weights}": f"{result.metrics[f'{dataset}/roc_auc_macro']:.4f}"}
+    )
+    summary("Look", {"mlflow ui": f"run {run_id}, Artifacts, plots/{dataset}/index.html"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Merge ROOT ntuples into HDF5 skims: select, derive, split, and fit the input pipe, in one pass.
+
+Training data become two skims, `train` and `test`; prediction data one skim per sample, with every entry.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from utils.config import stage
+
+if TYPE_CHECKING:
+    from utils.preprocessing.flow import PreprocessResult
+    from utils.preprocessing.spec import PreprocessSpec
+
+
+@stage(
+    config_path="configs/preprocess/training_data",
+    config_name="htt",
+    spec="utils.preprocessing.spec:PreprocessSpec",
+    examples=(
+        "python preprocess.py --config-path configs/preprocess/training_data --config-name htt year=2018",
+        "python preprocess.py --config-path configs/preprocess/prediction_data --config-name htt year=2018",
+    ),
+)
+def main(spec: "PreprocessSpec", config: Mapping[str, Any]) -> "PreprocessResult":
+    """Merge ROOT ntuples into HDF5 skims: select, derive, split, and fit the input pipe, in one pass.
+
+    Training data become two skims, train and test; prediction data one skim per sample, with every entry.
+    """
+    from utils.preprocessing.flow import run_preprocessing
+
+    result = run_preprocessing(spec, config)
+    report(result)
+    return result
+
+
+def report(result: "PreprocessResult") -> None:
+    """Print the cutflow, the duplicates and the skims."""
+    from utils.logs import rate, size, summary
+
+    summary(
+        "Cutflow",
+        [[s.sample, s.process, s.step, s.n_events, f"{s.sum_w:,.6g} ± {s.sqrt_sum_w2:.3g}"] for s in result.cutflow],
+        ["sample", "process", "step", "events", "yield"],
+    )
+    duplicates = result.duplicates
+    if duplicates.within or duplicates.across:
+        rows = [[sample, "", n] for sample, n in duplicates.within.items()]
+        rows += [[first, second, n] for (first, second), n in duplicates.across.items()]
+        summary("Duplicated events (kept)", rows, ["sample", "also in", "events"])
+    skims = []
+    for node, path in result.outputs.items():
+        counts = zip(result.class_names, result.class_counts.get(node, ()), strict=False)
+        skims.append([str(path), result.n_rows[node], ", ".join(f"{name} {n:,}" for name, n in counts)])
+    summary("Skims", skims, ["file", "events", "classes"])
+    seconds, n_bytes = result.seconds, result.n_bytes
+    summary("Read", {"events": result.n_read, "speed": f"{rate(result.n_read, seconds)}, {size(n_bytes / seconds)}/s"})
+
+
+if __name__ == "__main__":
+    main()

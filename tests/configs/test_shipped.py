@@ -1,0 +1,76 @@
+"""Every YAML under configs/ composes into its spec, with every choice there is."""
+
+import importlib.util
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from utils.config.compose import Source, composed, spec_from
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+# Folder of a stage's configs: its script, and what a user has to give.
+STAGES = {
+    "preprocess/training_data": ("preprocess", ["year=2018", "input_path=/data"]),
+    "preprocess/prediction_data": ("preprocess", ["year=2018", "input_path=/data"]),
+    "train": ("train", ["year=2018"]),
+    "predict": ("predict", ["run_id=0123456789abcdef"]),
+    ".": ("evaluate", ["run_id=0123456789abcdef", "dataset=test"]),
+}
+
+
+def spec_type(script: str) -> type:
+    """The spec of a script's stage; the scripts lie beside configs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / f"{script}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: type = module.main.spec_type()
+    return found
+
+
+def cases() -> list[tuple[str, str, tuple[str, ...]]]:
+    """(folder, config, choices): a config with every combination of the choices in its folder's groups."""
+    found = []
+    for folder in (folder for folder in STAGES if (CONFIGS / folder).is_dir()):
+        groups = [g for g in sorted((CONFIGS / folder).iterdir()) if g.is_dir() and _is_group(folder, g)]
+        choices = [[f"{g.name}={path.stem}" for path in sorted(g.glob("*.yaml"))] for g in groups]
+        for path in sorted((CONFIGS / folder).glob("*.yaml")):
+            found += [(folder, path.stem, combination) for combination in itertools.product(*choices)]
+    return found
+
+
+def _is_group(folder: str, group: Path) -> bool:
+    return folder != "." and group.name != "local" and any(group.glob("*.yaml"))
+
+
+@pytest.mark.parametrize(("folder", "name", "choices"), cases(), ids=str)
+def test_a_shipped_config_composes(folder: str, name: str, choices: tuple[str, ...]) -> None:
+    script, needed = STAGES[folder]
+    kind = spec_type(script)
+    built = spec_from(kind, composed(Source.of(CONFIGS / folder, name, [*needed, *choices]), kind))
+    assert isinstance(built.spec, kind)
+    assert "???" not in built.config.values()
+
+
+def test_every_stage_has_a_config() -> None:
+    assert {folder for folder, _, _ in cases()} == set(STAGES)
+
+
+def test_every_file_is_composed_by_something() -> None:
+    reached = set()
+    for folder, name, choices in cases():
+        script, needed = STAGES[folder]
+        composition = composed(Source.of(CONFIGS / folder, name, [*needed, *choices]), spec_type(script))
+        reached |= {layer.file.resolve() for layer in composition.layers}
+    shipped = {path.resolve() for path in CONFIGS.rglob("*.yaml") if "local" not in path.parts}
+    assert {str(path.relative_to(ROOT)) for path in shipped - reached} == set()
+
+
+def test_no_shipped_config_names_a_place_of_somebodys_machine() -> None:
+    for path in CONFIGS.rglob("*.yaml"):
+        assert "/home/" not in path.read_text(), path
+        assert "/afs/" not in path.read_text(), path

@@ -1,0 +1,45 @@
+"""What an evaluation config says, checked: every key and its default. What is null is taken from the run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from utils.errors import ConfigError
+from utils.keys import key
+
+MetricWeights = Literal["class", "event", "both", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureStyle:
+    """How the PDFs look."""
+
+    style: Literal["CMS", "ATLAS", "LHCb2", "plain"] = key("mplhep style", default="CMS")
+    label: str = key("text beside the experiment's name", default="Private work")
+    lumi: str | None = key("integrated luminosity [fb^-1]", default=None)
+    com: str | None = key("centre-of-mass energy [TeV]", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSpec:
+    """A run ID and a dataset in, metrics and figures of its predictions out."""
+
+    run_id: str = key("the training run")
+    experiment_id: str | None = key("not needed; checked where it is given", default=None)
+    dataset: str = key("which prediction of the run: train or test", default="test")
+    class_to_info: Mapping[Any, Any] | None = key(
+        "0: {name, color: 'R, G, B', alpha, bin_size}, …; null: as in the run", default=None
+    )
+    metric_weights: MetricWeights = key("class (balanced) | event | both | none", default="class")
+    event_weight: str | None = key("column with the signed event weight; null: as in the run", default=None)
+    figures: FigureStyle = key("experiment style of the PDFs", default=FigureStyle())
+    output_path: str | None = key("also write the figures and index.html into this folder", default=None)
+    tracking_uri: str | None = key(
+        "MLflow store; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here", default=None
+    )
+    year: str | None = key("accepted for ml-framework's configs", default=None)
+    vars: Mapping[str, Any] = key("your own variables, for use as ${vars.NAME}", default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "/" in self.dataset or not self.dataset:
+            raise ConfigError(f"'{self.dataset}' is no dataset", where="dataset", remedy="Use train or test.")

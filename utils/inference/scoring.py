@@ -1,0 +1,177 @@
+"""Scores of a skim, block by block, and where they belong among the entries of the ntuples."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import SkimError
+from utils.events import in_training_split
+from utils.models.ensemble import RoutedEnsemble
+from utils.preprocessing.pipe import BUILT_IN, FittedPipe
+from utils.readers.skim import SkimFile
+
+BLOCK_ROWS = 200_000
+UNSCORED = -1
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What tells whether a model may have seen an event: the files that were trained on, and the rule of the split.
+
+    Parameters
+    ----------
+    uuids : of the ROOT files.
+    train_size, seed : of the split.
+    """
+
+    uuids: frozenset[str]
+    train_size: float
+    seed: int
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> "TrainingInputs":
+        """From the metadata of the training skim."""
+        uuids = frozenset(file["fingerprint"]["uuid"] for file in metadata["inputs"])
+        return cls(uuids, float(metadata["train_size"]), int(metadata["seed"]))
+
+    def seen(
+        self, skim: SkimFile, file_index_N: NDArray[np.int32], identity_N: NDArray[np.uint64]
+    ) -> NDArray[np.bool_]:
+        """(N,) whether the event is of a file trained on and falls into the training split."""
+        trained = {int(f["index"]): f["fingerprint"]["uuid"] in self.uuids for f in skim.metadata["inputs"]}
+        indices, inverse = np.unique(file_index_N, return_inverse=True)
+        of_file_N = np.array([trained[int(i)] for i in indices], bool)[inverse]
+        return of_file_N & in_training_split(identity_N, self.train_size, self.seed)
+
+
+def check_skim(skim: SkimFile, ensemble: RoutedEnsemble) -> None:
+    """SkimError or MissingColumnError unless the skim has the model's features, and no other pipe than the model's."""
+    skim.require(ensemble.features, "a feature of the model")
+    if ensemble.rule.n_splits > 1:
+        skim.require([ensemble.rule.column], "the run's xtrain_split_feature")
+    content = skim.metadata.get("input_pipe")
+    if content is None:
+        return
+    # Steps of the user's own are compared as stored; loading their classes takes a word from the run, not from the skim.
+    user_steps = {name: type(step) for name, step in ensemble.pipe.steps if name not in BUILT_IN}
+    pipe = FittedPipe.from_dict(content, user_steps)
+    if pipe.restricted(ensemble.pipe.inputs).to_dict() != ensemble.pipe.to_dict():
+        raise SkimError(
+            "the skim's input pipe differs from the run's",
+            where=str(skim.path),
+            remedy="It was made for another training: preprocess it with the input_pipe_file of this one.",
+        )
+
+
+@dataclass(frozen=True)
+class ScoredBlock:
+    """Scores of consecutive rows of a skim.
+
+    Parameters
+    ----------
+    start, stop : row range.
+    scores_NK : (N, K) float32.
+    fold_N : (N,) folds.
+    origin : file_index, entry and identity, (N,) each.
+    """
+
+    start: int
+    stop: int
+    scores_NK: NDArray[np.float32]
+    fold_N: NDArray[np.int32]
+    origin: Mapping[str, NDArray[Any]]
+
+
+def scored_blocks(skim: SkimFile, ensemble: RoutedEnsemble, training: TrainingInputs) -> Iterator[ScoredBlock]:
+    """All rows of the skim in order, `BLOCK_ROWS` at a time."""
+    for start in range(0, skim.n_rows, BLOCK_ROWS):
+        stop = min(start + BLOCK_ROWS, skim.n_rows)
+        raw_NF = skim.matrix(ensemble.features, start, stop)
+        split = ensemble.rule.column
+        columns = skim.read(["file_index", "entry", "identity"], start, stop)
+        if ensemble.rule.n_splits > 1:
+            fold_N = ensemble.rule.assign(skim.read([split], start, stop)[split], str(skim.path))
+        else:
+            fold_N = np.zeros(stop - start, np.int32)
+        seen_N = None
+        if ensemble.unseen == "average":
+            seen_N = training.seen(skim, columns["file_index"], columns["identity"])
+        yield ScoredBlock(start, stop, ensemble.predict(raw_NF, fold_N, seen_N), fold_N, columns)
+
+
+@dataclass(frozen=True)
+class EntryRange:
+    """Consecutive entries of one ntuple with their scores.
+
+    Parameters
+    ----------
+    file : position in the list of ntuples.
+    start, stop : entry range.
+    scores_NK : (N, K) float32, −1 where the entry is not in the skim.
+    is_valid_N : (N,) uint8, 1 where it is.
+    identity_V : (V,) identities of the valid entries, in order.
+    """
+
+    file: int
+    start: int
+    stop: int
+    scores_NK: NDArray[np.float32]
+    is_valid_N: NDArray[np.uint8]
+    identity_V: NDArray[np.uint64]
+
+
+def by_entry(
+    blocks: Iterator[ScoredBlock], file_indices: Sequence[int], n_entries: Sequence[int], n_classes: int
+) -> Iterator[EntryRange]:
+    """Scatter scored rows to the entries they came from: every entry of every file exactly once, in order.
+
+    Parameters
+    ----------
+    blocks : scored rows, ascending in (file, entry), each entry at most once.
+    file_indices : the skim's number of every file, in order.
+    n_entries : of every file.
+    n_classes : K.
+    """
+    file = position = 0
+    for block in blocks:
+        file_N, entry_N = block.origin["file_index"], block.origin["entry"]
+        done = 0
+        while done < len(entry_N):
+            while file_N[done] != file_indices[file]:
+                yield from _empty(file, position, n_entries[file], n_classes)
+                file, position = file + 1, 0
+            of_file = int(np.searchsorted(file_N[done:] != file_indices[file], True)) + done
+            # At most BLOCK_ROWS entries at a time, however few of them are in the skim.
+            limit = min(position + BLOCK_ROWS, int(entry_N[of_file - 1]) + 1)
+            stop = done + int(np.searchsorted(entry_N[done:of_file], limit))
+            yield _scatter(file, position, limit, block, slice(done, stop), n_classes)
+            position, done = limit, stop
+    for last in range(file, len(n_entries)):
+        yield from _empty(last, position, n_entries[last], n_classes)
+        position = 0
+
+
+def _empty(file: int, start: int, end: int, n_classes: int) -> Iterator[EntryRange]:
+    for first in range(start, end, BLOCK_ROWS):
+        stop = min(first + BLOCK_ROWS, end)
+        scores_NK = np.full((stop - first, n_classes), UNSCORED, np.float32)
+        yield EntryRange(file, first, stop, scores_NK, np.zeros(stop - first, np.uint8), np.empty(0, np.uint64))
+
+
+def _scatter(file: int, start: int, stop: int, block: ScoredBlock, rows: slice, n_classes: int) -> EntryRange:
+    local_V = block.origin["entry"][rows] - start
+    twice = np.flatnonzero(np.diff(local_V) <= 0)
+    if len(twice) or (len(local_V) and local_V[0] < 0):
+        raise SkimError(
+            "the skim holds an entry twice, or out of order",
+            where=f"entry {start + (int(local_V[twice[0]]) if len(twice) else int(local_V[0]))}",
+            remedy="Make the skim to predict with for_training=false: one process per sample.",
+        )
+    scores_NK = np.full((stop - start, n_classes), UNSCORED, np.float32)
+    is_valid_N = np.zeros(stop - start, np.uint8)
+    scores_NK[local_V] = block.scores_NK[rows]
+    is_valid_N[local_V] = 1
+    return EntryRange(file, start, stop, scores_NK, is_valid_N, block.origin["identity"][rows])

@@ -1,0 +1,162 @@
+"""A training skim as estimators see it: streamed in batches, or taken whole."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import DataError, SkimError
+from utils.preprocessing.pipe import FittedPipe, Step
+from utils.readers.skim import SkimFile
+
+BATCH_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """(N, F) float32 features with the input pipe applied, (N,) classes, and (N,) weights or None for all ones."""
+
+    features_NF: NDArray[np.float32]
+    target_N: NDArray[np.int32]
+    weight_N: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class SkimData:
+    """An open skim, the features a model uses of it, and the pipe they go through.
+
+    Parameters
+    ----------
+    skim : open for reading.
+    cont_features, cat_features : names, in the model's order.
+    pipe : for the continuous features.
+    """
+
+    skim: SkimFile
+    cont_features: tuple[str, ...]
+    cat_features: tuple[str, ...]
+    pipe: FittedPipe
+
+    @classmethod
+    def open(
+        cls,
+        skim: SkimFile,
+        cont_features: tuple[str, ...] | None = None,
+        cat_features: tuple[str, ...] | None = None,
+        user_steps: Mapping[str, type[Step]] | None = None,
+    ) -> "SkimData":
+        """Check the features against the skim and restrict its pipe to them; None means all the skim has."""
+        metadata = skim.metadata
+        if metadata.get("input_pipe") is None:
+            raise SkimError(
+                "the skim has no input pipe",
+                where=str(skim.path),
+                remedy="Train on a skim made with for_training=true.",
+            )
+        cont = tuple(metadata["cont_features"]) if cont_features is None else cont_features
+        cat = tuple(metadata["cat_features"]) if cat_features is None else cat_features
+        skim.require([*cont, *cat], "a feature of the model")
+        pipe = FittedPipe.from_dict(metadata["input_pipe"], user_steps).restricted(cont)
+        return cls(skim, cont, cat, pipe)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the columns of the feature matrix: what comes out of the pipe, then the categorical features."""
+        return (*self.pipe.outputs, *self.cat_features)
+
+    @property
+    def categorical_indices(self) -> tuple[int, ...]:
+        """Columns of the feature matrix that are categorical."""
+        n_cont = len(self.pipe.outputs)
+        return tuple(range(n_cont, n_cont + len(self.cat_features)))
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes the skim was made with."""
+        return len(self.skim.metadata["class_names"])
+
+    @cached_property
+    def target_N(self) -> NDArray[np.int32]:  # noqa: N802
+        """(N,) classes of all events."""
+        return self.skim.read(["target"])["target"].astype(np.int32)
+
+    def features(self, start: int, stop: int) -> NDArray[np.float32]:
+        """(N, F) features of the rows in [start, stop), pipe applied."""
+        return piped_features(self.skim, self.pipe, self.cat_features, start, stop)
+
+
+def piped_features(
+    skim: SkimFile, pipe: FittedPipe, cat_features: tuple[str, ...], start: int, stop: int
+) -> NDArray[np.float32]:
+    """(N, F) float32: the pipe's outputs, then the categorical features as they are."""
+    cont_NF = pipe.transform(skim.matrix(pipe.inputs, start, stop))
+    if not cat_features:
+        return cont_NF
+    return np.hstack([cont_NF, skim.matrix(cat_features, start, stop)])
+
+
+@dataclass(frozen=True)
+class EventSource:
+    """Some rows of a skim with weights: what `Estimator.fit` is given.
+
+    Parameters
+    ----------
+    data : the skim.
+    rows_N : (N,) ascending row numbers.
+    weight_N : (N,) weights, or None for all ones.
+    """
+
+    data: SkimData
+    rows_N: NDArray[np.int64]
+    weight_N: NDArray[np.float32] | None = None
+
+    @property
+    def n_events(self) -> int:
+        """N."""
+        return len(self.rows_N)
+
+    @property
+    def target_N(self) -> NDArray[np.int32]:  # noqa: N802
+        """(N,) classes."""
+        return self.data.target_N[self.rows_N]
+
+    def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
+        """All events in the order of the skim, at most `batch_rows` rows of the skim at a time."""
+        for start in range(0, self.data.skim.n_rows, batch_rows):
+            low, high = np.searchsorted(self.rows_N, [start, start + batch_rows])
+            if low == high:
+                continue
+            local_N = self.rows_N[low:high] - start
+            features_NF = self.data.features(start, start + batch_rows)
+            if len(local_N) < len(features_NF):
+                features_NF = features_NF[local_N]
+            target_N = self.data.target_N[self.rows_N[low:high]]
+            yield Batch(features_NF, target_N, None if self.weight_N is None else self.weight_N[low:high])
+
+    def whole(self) -> Batch:
+        """All events at once, for estimators that cannot stream: N · F · 4 bytes."""
+        features_NF = np.empty((self.n_events, len(self.data.feature_names)), np.float32)
+        position = 0
+        for batch in self.batches():
+            features_NF[position : position + len(batch.features_NF)] = batch.features_NF
+            position += len(batch.features_NF)
+        return Batch(features_NF, self.target_N, self.weight_N)
+
+    def take(self, keep_N: NDArray[np.bool_]) -> "EventSource":
+        """The events where `keep_N` is True."""
+        return replace(
+            self, rows_N=self.rows_N[keep_N], weight_N=None if self.weight_N is None else self.weight_N[keep_N]
+        )
+
+    def check_classes(self, what: str) -> None:
+        """DataError where a class has no events."""
+        counts = np.bincount(self.target_N, minlength=self.data.n_classes)
+        for missing in np.flatnonzero(counts == 0):
+            name = self.data.skim.metadata["class_names"][missing]
+            raise DataError(
+                f"class {missing} ({name}) has no events among the {self.n_events:,} {what}",
+                where=str(self.data.skim.path),
+                remedy="Use fewer folds, or give the class more events.",
+            )

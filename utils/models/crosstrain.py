@@ -1,0 +1,168 @@
+"""N-fold cross-training: which events train, which are watched, which are left for the model to predict."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import SkimError
+from utils.events import in_training_split
+from utils.folds import check_balance
+from utils.loading import EventSource, SkimData, WeightReport, training_weights
+from utils.logs import get_logger
+from utils.models.estimator import Estimator, Monitor
+from utils.models.spec import TrainSpec
+from utils.readers.skim import SkimFile
+
+logger = get_logger(__name__)
+
+PREDICT_ROWS = 200_000
+IDENTITY = "identity"
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A skim with the fold and the weight of every event.
+
+    Parameters
+    ----------
+    data : the skim.
+    fold_N : (N,) folds.
+    weight_N : (N,) weights after the policy for negative ones, not yet scaled; None for all ones.
+    may_train_N : (N,) False for events that the policy drops from training.
+    weight_report : what the policy changed; None without weights.
+    """
+
+    data: SkimData
+    fold_N: NDArray[np.int32]
+    weight_N: NDArray[np.float64] | None
+    may_train_N: NDArray[np.bool_]
+    weight_report: WeightReport | None
+
+    @property
+    def fold_counts(self) -> list[int]:
+        """Events of each fold."""
+        return [int(n) for n in np.bincount(self.fold_N, minlength=int(self.fold_N.max(initial=0)) + 1)]
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """One model, and what it was made from.
+
+    Parameters
+    ----------
+    fold : its number i; the model has not trained on fold i.
+    estimator : the fitted model.
+    train, valid : events it was trained on, and watched on.
+    held_out_rows : (N,) rows that it is the one to predict.
+    weight_factor : by which all weights were multiplied, so that their mean over `train` is one.
+    seconds : training time [s].
+    """
+
+    fold: int
+    estimator: Estimator
+    train: EventSource
+    valid: EventSource
+    held_out_rows: NDArray[np.int64]
+    weight_factor: float
+    seconds: float
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training events of each class."""
+        return [int(n) for n in np.bincount(self.train.target_N, minlength=self.train.data.n_classes)]
+
+
+def open_training_set(data: SkimData, spec: TrainSpec) -> TrainingSet:
+    """Assign folds and weights to all events of the skim.
+
+    Raises
+    ------
+    SkimError, MissingColumnError, FoldError, WeightError, DataError
+    """
+    skim = data.skim
+    if skim.n_rows == 0:
+        raise SkimError("the skim is empty", where=str(skim.path), remedy="Loosen the cuts.")
+    rule = spec.fold_rule
+    where = str(skim.path)
+    if spec.n_splits == 1:
+        skim.require([IDENTITY], "the event identity")
+        train_N = in_training_split(skim.read([IDENTITY])[IDENTITY], spec.train_size, seed=1)
+        fold_N = np.where(train_N, 1, 0).astype(np.int32)  # fold 0 is watched, the rest is trained on
+    else:
+        skim.require([rule.column], "xtrain_split_feature")
+        fold_N = rule.assign(skim.read([rule.column])[rule.column], where)
+        warning = check_balance(
+            [int(n) for n in np.bincount(fold_N, minlength=spec.n_splits)], spec.folds.tolerance, spec.folds.max_sigmas
+        )
+        if warning is not None:
+            logger.warning("%s", warning)
+    if spec.weight_name is None:
+        return TrainingSet(data, fold_N, None, np.ones(skim.n_rows, bool), None)
+    skim.require([spec.weight_name], "weight_name")
+    raw_N = skim.read([spec.weight_name])[spec.weight_name].astype(np.float64)
+    weight_N, may_train_N, report = training_weights(raw_N, spec.negative_weights, spec.weight_name)
+    return TrainingSet(data, fold_N, weight_N, may_train_N, report)
+
+
+def cross_train(
+    training: TrainingSet,
+    spec: TrainSpec,
+    make_estimator: Callable[[], Estimator],
+    monitor_of: Callable[[int], Monitor],
+) -> Iterator[TrainedFold]:
+    """Train the models in turn.
+
+    Parameters
+    ----------
+    training : events with folds and weights.
+    spec : `n_splits` and `validation` decide who trains and who watches.
+    make_estimator : gives a fresh, unfitted estimator.
+    monitor_of : fold → what its fit reports to.
+    """
+    for fold in range(spec.n_splits):
+        started = time.perf_counter()
+        held_out_N = training.fold_N == fold
+        watched = (fold + 1) % spec.n_splits if spec.validation == "next_fold" else fold
+        valid_N = training.fold_N == watched
+        train_N = ~held_out_N & ~valid_N & training.may_train_N
+        train, factor = _source(training, train_N, None)
+        valid, _ = _source(training, valid_N & training.may_train_N, factor)
+        train.check_classes(f"training events of fold {fold}")
+        estimator = make_estimator()
+        estimator.fit(train, valid, monitor_of(fold))
+        yield TrainedFold(
+            fold, estimator, train, valid, np.flatnonzero(held_out_N), factor, time.perf_counter() - started
+        )
+
+
+def event_weights(skim: SkimFile, name: str | None) -> NDArray[np.float64] | None:
+    """(N,) signed physics weights of a skim for figures of merit, or None where no column is named."""
+    if name is None:
+        return None
+    skim.require([name], "event_weight")
+    return skim.read([name])[name].astype(np.float64)
+
+
+def _source(training: TrainingSet, chosen_N: NDArray[np.bool_], factor: float | None) -> tuple[EventSource, float]:
+    rows_N = np.flatnonzero(chosen_N)
+    if training.weight_N is None:
+        return EventSource(training.data, rows_N), 1.0
+    weight_N = training.weight_N[rows_N]
+    if factor is None:
+        mean = float(weight_N.mean()) if len(weight_N) else 1.0
+        factor = 1.0 / mean if mean > 0 else 1.0
+    return EventSource(training.data, rows_N, (weight_N * factor).astype(np.float32)), factor
+
+
+def predict_rows(estimator: Estimator, data: SkimData, rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(N, K) scores of some rows of a skim, in bounded memory."""
+    scores_NK = np.empty((len(rows_N), data.n_classes), np.float32)
+    position = 0
+    for batch in EventSource(data, rows_N).batches(PREDICT_ROWS):
+        stop = position + len(batch.features_NF)
+        scores_NK[position:stop] = estimator.predict(batch.features_NF)
+        position = stop
+    return scores_NK

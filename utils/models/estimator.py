@@ -1,0 +1,81 @@
+"""What every model can do, whatever library it comes from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import RunError
+from utils.factory import Factory
+from utils.loading import EventSource
+
+ESTIMATOR_FILE = "estimator.json"
+
+
+class Monitor(Protocol):
+    """Receives what a fit reports: the step (iteration or epoch, from 1) and values by name.
+
+    Names are `train-METRIC` and `valid-METRIC`.
+    """
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None: ...
+
+
+class Estimator(Protocol):
+    """One model of the ensemble.
+
+    `fit` trains on `train`, watches `valid`, and must not depend on the order in which folds are trained. Features are
+    (N, F) float32 with the input pipe applied; NaN is passed on as it is. `predict` gives (N, K) float32 class
+    probabilities, K ≥ 2, whose rows sum to one. `save` and `load` work with a folder of the estimator's own.
+    """
+
+    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor) -> None: ...
+
+    def predict(self, features_NF: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self: ...
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions that `load` and `predict` need."""
+
+    @property
+    def n_iterations(self) -> int | None:
+        """Iterations or epochs of the model that is kept; None where there is no such thing."""
+
+    def importances(self) -> Mapping[str, NDArray[np.float64]]:
+        """Kind (gain, split, …) → (F,) importances; empty where the model has none."""
+
+
+def save_estimator(estimator: Estimator, folder: Path) -> None:
+    """Save into a folder that `load_estimator` opens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    estimator.save(folder)
+    kind = type(estimator)
+    description: dict[str, Any] = {"class": f"{kind.__module__}.{kind.__qualname__}"}
+    (folder / ESTIMATOR_FILE).write_text(json.dumps(description) + "\n")
+
+
+def load_estimator(folder: Path) -> Estimator:
+    """The estimator saved in a folder of a run. A run is trusted: its class is imported."""
+    path = folder / ESTIMATOR_FILE
+    if not path.is_file():
+        raise RunError("no saved estimator", where=str(folder), remedy="Train again.")
+    kind: Any = Factory(json.loads(path.read_text())["class"]).load()
+    loaded: Estimator = kind.load(folder)
+    return loaded
+
+
+def as_probabilities(scores: NDArray[Any], n_classes: int) -> NDArray[np.float32]:
+    """(N,) or (N, 1) probabilities of class 1, or (N, K) of all classes → (N, K) float32."""
+    if scores.ndim == 1 or scores.shape[1] == 1:
+        positive = scores.reshape(-1)
+        return np.stack([1.0 - positive, positive], axis=1).astype(np.float32)
+    assert scores.shape[1] == n_classes
+    return scores.astype(np.float32, copy=False)

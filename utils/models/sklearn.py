@@ -1,0 +1,125 @@
+"""Any classifier with scikit-learn's interface: HistGradientBoosting, MLP, XGBoost, …
+
+These take the training events whole, so memory is the float32 matrix of a fold.
+"""
+
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any, Self
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.errors import ConfigError
+from utils.factory import Factory
+from utils.loading import Batch, EventSource
+from utils.models.estimator import Monitor
+
+MODEL_FILE = "model.joblib"
+
+
+class SklearnEstimator:
+    """A scikit-learn-style classifier by `_target_`.
+
+    Parameters
+    ----------
+    params : `_target_` (dotted path of the class) and its arguments.
+    """
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._factory = Factory.from_config(params, where="model_param")
+        self._model: Any = None
+        self._n_classes = 0
+
+    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor) -> None:
+        """Fit on the whole of `train`; `valid` is handed on where the library's `fit` takes an `eval_set`."""
+        self._n_classes = train.data.n_classes
+        self._model = self._factory()
+        accepted = inspect.signature(self._model.fit).parameters
+        events, watched = train.whole(), valid.whole()
+        options: dict[str, Any] = {}
+        if events.weight_N is not None:
+            if "sample_weight" not in accepted:
+                raise ConfigError(
+                    f"'{self._factory.target}' takes no event weights",
+                    where="weight_name",
+                    remedy="Set weight_name=null, or choose another model.",
+                )
+            options["sample_weight"] = events.weight_N
+        if "eval_set" in accepted:
+            options |= _watched(watched, accepted)
+        self._set_categorical(train)
+        self._model.fit(events.features_NF, events.target_N, **options)
+        self._report(watched, monitor)
+
+    def _set_categorical(self, train: EventSource) -> None:
+        known = self._model.get_params()
+        if train.data.categorical_indices and known.get("categorical_features", "absent") in (None, "from_dtype"):
+            self._model.set_params(categorical_features=list(train.data.categorical_indices))
+
+    def _report(self, valid: Batch, monitor: Monitor) -> None:
+        """Curves where the library keeps them, else the loss of the finished model on the validation events."""
+        if hasattr(self._model, "evals_result"):
+            for curves in self._model.evals_result().values():
+                for metric, values in curves.items():
+                    for step, value in enumerate(values, start=1):
+                        monitor(step, {f"valid-{metric}": float(value)})
+            return
+        for step, value in enumerate(getattr(self._model, "loss_curve_", None) or (), start=1):
+            monitor(step, {"train-loss": float(value)})
+        scores_NK = self.predict(valid.features_NF).astype(np.float64)
+        chosen_N = np.take_along_axis(scores_NK, valid.target_N[:, None].astype(np.intp), axis=1)[:, 0]
+        losses_N = -np.log(np.clip(chosen_N, 1e-15, None))
+        loss = float(np.average(losses_N, weights=valid.weight_N)) if len(losses_N) else float("nan")
+        monitor(self.n_iterations or 1, {"valid-logloss": loss})
+
+    def predict(self, features_NF: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, F) → (N, K) probabilities; a class that was not in training has probability zero."""
+        scores_NK = np.zeros((len(features_NF), self._n_classes), np.float32)
+        if len(features_NF):
+            scores_NK[:, np.asarray(self._model.classes_, dtype=np.intp)] = self._model.predict_proba(features_NF)
+        return scores_NK
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """scikit-learn, and the library of the model where that is another."""
+        package = type(self._model).__module__.partition(".")[0]
+        owners = packages_distributions().get(package, [])
+        return tuple(sorted({"scikit-learn", *owners}))
+
+    @property
+    def n_iterations(self) -> int | None:
+        """Iterations that the model says it made."""
+        best = getattr(self._model, "best_iteration", None) if hasattr(self._model, "get_booster") else None
+        count = getattr(self._model, "n_iter_", None) if best is None else best + 1
+        return None if count is None else int(np.max(count))
+
+    def importances(self) -> Mapping[str, NDArray[np.float64]]:
+        """`feature_importances_` where the model has them."""
+        values = getattr(self._model, "feature_importances_", None)
+        return {} if values is None else {"importance": np.asarray(values, dtype=np.float64)}
+
+    def save(self, folder: Path) -> None:
+        """As a pickle: only ever loaded from a run, which is trusted."""
+        joblib.dump({"model": self._model, "n_classes": self._n_classes}, folder / MODEL_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The inverse of `save`."""
+        saved = joblib.load(folder / MODEL_FILE)
+        loaded = cls.__new__(cls)
+        loaded._model = saved["model"]
+        loaded._n_classes = saved["n_classes"]
+        return loaded
+
+
+def _watched(valid: Batch, accepted: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {"eval_set": [(valid.features_NF, valid.target_N)]}
+    if valid.weight_N is not None and "sample_weight_eval_set" in accepted:
+        options["sample_weight_eval_set"] = [valid.weight_N]
+    if "verbose" in accepted:
+        options["verbose"] = False
+    return options

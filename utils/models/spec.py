@@ -1,0 +1,82 @@
+"""What a training config says, checked: every key and its default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from utils.errors import ConfigError
+from utils.factory import Factory
+from utils.folds import FoldRule, FoldsBy
+from utils.keys import key
+from utils.loading.weights import NegativeWeights
+
+Validation = Literal["held_out", "next_fold"]
+Unseen = Literal["route", "average"]
+
+
+@dataclass(frozen=True)
+class FoldsSpec:
+    """How events fall into folds, and how much the folds may differ."""
+
+    by: FoldsBy = key("modulo: xtrain_split_feature % n_splits; hash: of the event identity", default="modulo")
+    tolerance: float = key("relative difference of a fold that is accepted in any case", default=0.05)
+    max_sigmas: float = key("difference in standard deviations that is accepted in any case", default=5.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """A skim in, a tracked run with N models out."""
+
+    year: str | None = key("data-taking year, for use in paths as ${year}", default=None)
+    train_file: str = key("skim of the training node")
+    n_splits: int = key("number of folds, and of models; 1: a single model on train_size", default=2)
+    xtrain_split_feature: str = key("integer column; fold = value % n_splits", default="evt")
+    train_size: float = key("fraction to train on; used with n_splits=1 only", default=0.9)
+    folds: FoldsSpec = key("rule and tolerance", default=FoldsSpec())
+    validation: Validation = key(
+        "what is monitored: held_out: fold i; next_fold: fold i+1, n_splits >= 3", default="held_out"
+    )
+    unseen: Unseen = key("events no model trained on: route by fold, or average all models", default="route")
+    cont_features: tuple[str, ...] | None = key("continuous features; null: all of the skim", default=None)
+    cat_features: tuple[str, ...] | None = key("categorical features; null: all of the skim, []: none", default=None)
+    weight_name: str | None = key("column with the training weight", default=None)
+    negative_weights: NegativeWeights = key("error | abs | zero | drop (from training only)", default="error")
+    event_weight: str | None = key("signed physics weight, for the event-weighted figures of merit", default=None)
+    class_to_info: Mapping[Any, Any] | None = key(
+        "0: {name, color: 'R, G, B', alpha, bin_size}, … for the figures", default=None
+    )
+    model: Factory = key("the estimator", default=Factory("utils.models.lightgbm.LightGBMEstimator"))
+    model_param: Mapping[str, Any] = key("its parameters, as its library names them", default_factory=dict)
+    steps: tuple[Factory, ...] = key("your own steps of the skim's input pipe, by _target_", default=())
+    prediction_data: Mapping[str, Any] | None = key(
+        "preprocess config of the samples to predict, kept with the run", default=None
+    )
+    experiment_name: str | None = key("MLflow experiment; ignored under mlflow run", default=None)
+    run_name: str | None = key("MLflow run name", default=None)
+    tracking_uri: str | None = key(
+        "MLflow store; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here", default=None
+    )
+    vars: Mapping[str, Any] = key("your own variables, for use as ${vars.NAME}", default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.n_splits < 1:
+            raise ConfigError(f"n_splits is {self.n_splits}", where="n_splits", remedy="Use 1 or more.")
+        if self.validation == "next_fold" and self.n_splits < 3:
+            raise ConfigError(
+                f"validation=next_fold leaves nothing to train on with n_splits={self.n_splits}",
+                where="validation",
+                remedy="Use n_splits=3 or more, or validation=held_out.",
+            )
+        if not 0.0 < self.train_size < 1.0:
+            raise ConfigError(
+                f"train_size is {self.train_size}", where="train_size", remedy="Use a fraction in (0, 1)."
+            )
+        if self.cont_features == () and not self.cat_features:
+            raise ConfigError(
+                "there are no features", where="cont_features", remedy="List at least one, or use null for all."
+            )
+
+    @property
+    def fold_rule(self) -> FoldRule:
+        """The rule that is saved with the run."""
+        return FoldRule(self.n_splits, self.folds.by, self.xtrain_split_feature)
