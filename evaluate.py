@@ -9,6 +9,7 @@ from utils.config import stage
 if TYPE_CHECKING:
     from utils.evaluation.evaluate import EvaluationResult
     from utils.evaluation.spec import EvaluateSpec
+    from utils.evaluation.tables import FoldScores
 
 
 @stage(
@@ -38,11 +39,12 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
     class_names = run.skim_metadata()["class_names"]
     info = spec.class_to_info or train_config.get("class_to_info")
     classes = classes_from_config(info) if info else default_classes(class_names)
-    event_weight = spec.event_weight or train_config.get("event_weight")
+    weighted = spec.metric_weights in ("event", "both")
+    event_weight = spec.event_weight or (train_config.get("event_weight") if weighted else None)
     with tempfile.TemporaryDirectory() as scratch:
         table = run.download_prediction(spec.dataset, Path(scratch))
         predictions = read_predictions(table, len(class_names), event_weight)
-        folds = ()
+        folds: tuple[FoldScores, ...] = ()
         if spec.dataset == "train" and run.has(OVERTRAINING_TABLE):
             folds = read_overtraining(run.download(OVERTRAINING_TABLE, Path(scratch), "Train again."), len(class_names))
         options = EvaluationOptions(spec.dataset, spec.metric_weights)

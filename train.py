@@ -63,7 +63,7 @@ def main(spec: "TrainSpec", config: Mapping[str, Any]) -> TrainResult:
         SkimFile(spec.train_file) as skim,
     ):
         log_origin(recorder, config, skim.metadata, spec.train_file)
-        user_steps = {step.target: step.load() for step in spec.steps}
+        user_steps: dict[str, Any] = {step.target: step.load() for step in spec.steps}
         data = SkimData.open(skim, spec.cont_features, spec.cat_features, user_steps)
         training = open_training_set(data, spec)
         log_training_set(recorder, training, spec)

@@ -38,9 +38,11 @@ HOMES = {
     "onnxruntime": ("export", "serving"),
     "tqdm": ("logs",),
 }
-# What a stage's script may take from the library: config and the top layers. It wires; the rest is behind these.
+# What a stage's script may take from the library: whatever reads, fits, draws or stores. The pure pieces below, and how
+# files are written, are behind these.
 FOR_SCRIPTS = {
-    "config", "serving", "export", "inference", "evaluation", "tracking", "models", "preprocessing", "logs", "errors",
+    "config", "serving", "export", "inference", "evaluation", "tracking", "models", "loading", "preprocessing",
+    "readers", "plots", "logs", "errors",
 }  # fmt: skip
 HEAVY = ("mlflow", "lightgbm", "torch", "tensorflow", "keras", "plotly", "matplotlib", "sklearn", "uproot", "pandas")
 

@@ -1,9 +1,9 @@
 """Every YAML under configs/ composes into its spec, with every choice there is."""
 
-import importlib.util
+import functools
 import itertools
+import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,14 +21,10 @@ STAGES = {
 }
 
 
+@functools.cache
 def spec_type(script: str) -> type:
-    """The spec of a script's stage; the scripts lie beside configs/, which is no package."""
-    spec = importlib.util.spec_from_file_location(script, ROOT / f"{script}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: type = module.main.spec_type()
+    """The spec of a script's stage; the scripts lie beside configs/ and are no package."""
+    found: type = runpy.run_path(str(ROOT / f"{script}.py"), run_name=script)["main"].spec_type()
     return found
 
 

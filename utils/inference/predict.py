@@ -136,7 +136,7 @@ def predict_table(
 def predict_friend(
     sample: str,
     skim_path: str,
-    ntuples: str,
+    ntuples: str | None,
     output: Path,
     ensemble: RoutedEnsemble,
     training: TrainingInputs,
@@ -151,7 +151,7 @@ def predict_friend(
     Parameters
     ----------
     sample, skim_path : whose skim.
-    ntuples : path or glob of the files that were skimmed.
+    ntuples : path or glob of the files that were skimmed; None: where they were then.
     output : the friend tree's file.
     ensemble, training : the models, and what they may have seen.
     tree_name : of the ntuples; None: as when they were skimmed.
@@ -167,7 +167,8 @@ def predict_friend(
     with SkimFile(skim_path) as skim:
         check_skim(skim, ensemble)
         tree = tree_name or str(skim.metadata["input_tree_name"])
-        files = _matching_files(skim, expand_paths(ntuples), tree)
+        recorded = [str(file["path"]) for file in skim.metadata["inputs"]]
+        files = _matching_files(skim, recorded if ntuples is None else expand_paths(ntuples), tree)
         n_entries = [n for _, _, n in files]
         identity = tuple(skim.metadata["identity"])
         copied = _copied_branches(skim, files[0][1], tree, misc_features, identity)

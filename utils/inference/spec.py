@@ -98,7 +98,7 @@ class PredictSpec:
         known: dict[str, Any] = {}
         if self.kind == "for_datacards" and preprocess is not None:
             known = {
-                "orig_path": preprocess.get("input_path"),
+                "orig_path": _given(preprocess.get("input_path")),
                 "orig_filename_template": preprocess.get("input_filename_template", "{sample_name}.root"),
                 "input_path": preprocess.get("output_path"),
                 "input_filename_template": f"{preprocess.get('output_filename_template', '{sample_name}')}.h5",
@@ -123,8 +123,6 @@ class PredictSpec:
             )
         filled = replace(self, **missing)
         needed = ["input_path", "input_filename_template", "sample_names"]
-        if self.kind == "for_datacards":
-            needed += ["orig_path", "orig_filename_template"]
         for name in needed:
             if getattr(filled, name) is None:
                 raise ConfigError(
@@ -135,7 +133,7 @@ class PredictSpec:
         return CompletePredictSpec(
             names=tuple(sample.name for sample in filled.sample_names or ()),
             input_template=f"{filled.input_path}/{filled.input_filename_template}",
-            orig_template=f"{filled.orig_path}/{filled.orig_filename_template}",
+            orig_template=None if filled.orig_path is None else f"{filled.orig_path}/{filled.orig_filename_template}",
             output_template=str(filled.output_filename_template),
         )
 
@@ -146,20 +144,25 @@ class CompletePredictSpec:
 
     names: tuple[str, ...]
     input_template: str
-    orig_template: str
+    orig_template: str | None
     output_template: str
 
     def input_of(self, sample: str) -> str:
         """The sample's skim."""
         return self.input_template.format(sample_name=sample)
 
-    def original_of(self, sample: str) -> str:
-        """The sample's ntuples, a path or a glob."""
-        return self.orig_template.format(sample_name=sample)
+    def original_of(self, sample: str) -> str | None:
+        """The sample's ntuples, a path or a glob; None: where they were when they were skimmed."""
+        return None if self.orig_template is None else self.orig_template.format(sample_name=sample)
 
     def output_of(self, sample: str) -> str:
         """Name of the sample's output."""
         return self.output_template.format(sample_name=sample)
+
+
+def _given(value: Any) -> Any:
+    """None for Hydra's `???`: a value that was to be given on the command line of another stage."""
+    return None if value == "???" else value
 
 
 def _names(samples: Any) -> tuple[SampleName, ...] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import SkimError
-from utils.events import in_training_split
+from utils.events import in_training_split, salted
 from utils.folds import check_balance
 from utils.loading import EventSource, SkimData, WeightReport, training_weights
 from utils.logs import get_logger
@@ -89,7 +89,9 @@ def open_training_set(data: SkimData, spec: TrainSpec) -> TrainingSet:
     where = str(skim.path)
     if spec.n_splits == 1:
         skim.require([IDENTITY], "the event identity")
-        train_N = in_training_split(skim.read([IDENTITY])[IDENTITY], spec.train_size, seed=1)
+        # Salted, because the skim itself is what an earlier split of the same identities has left.
+        identity_N = salted(skim.read([IDENTITY])[IDENTITY], "n_splits=1")
+        train_N = in_training_split(identity_N, spec.train_size, seed=1)
         fold_N = np.where(train_N, 1, 0).astype(np.int32)  # fold 0 is watched, the rest is trained on
     else:
         skim.require([rule.column], "xtrain_split_feature")

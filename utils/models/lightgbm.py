@@ -14,7 +14,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import ConfigError
+from utils.errors import ConfigError, nearest_name
 from utils.loading import EventSource, SkimData
 from utils.models.estimator import Monitor, as_probabilities
 
@@ -26,6 +26,7 @@ OUTPUT_FILE = "output.json"
 _BINNING = ("max_bin", "max_bin_by_feature", "min_data_in_bin", "bin_construct_sample_cnt", "data_random_seed", "use_missing",
             "zero_as_missing", "enable_bundle", "max_conflict_rate", "is_enable_sparse", "forcedbins_filename", "linear_tree")  # fmt: skip
 _MULTICLASS = ("multiclass", "softmax", "multiclassova", "multiclass_ova", "ova", "ovr")
+_BINARY = ("binary", "cross_entropy", "xentropy")
 
 _binned: weakref.WeakKeyDictionary[Any, dict[str, lightgbm.Dataset]] = weakref.WeakKeyDictionary()
 
@@ -73,21 +74,26 @@ class LightGBMEstimator:
         self._n_classes = train.data.n_classes
         params = self._complete(self.params)
         whole = _binned_dataset(train.data, params)
-        train_set = _subset(whole, train, params)
-        sets, names = [_subset(whole, valid, params)], ["valid"]
+        train_set = _subset(whole, train)
+        sets, names = [_subset(whole, valid)], ["valid"]
         if params.pop("is_provide_training_metric", False):
             sets, names = [train_set, *sets], ["train", *names]
-        self._booster = lightgbm.train(
-            params, train_set, valid_sets=sets, valid_names=names, callbacks=[_report_to(monitor)]
-        )
+        try:
+            self._booster = lightgbm.train(
+                params, train_set, valid_sets=sets, valid_names=names, callbacks=[_report_to(monitor)]
+            )
+        except lightgbm.basic.LightGBMError as error:
+            raise ConfigError(
+                f"LightGBM refuses its parameters ({error})", where="model_param", remedy="Mend or remove them."
+            ) from error
         self._booster.free_dataset()
 
     def _complete(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        aliases = lightgbm.basic._ConfigAliases._get_all_param_aliases()
-        main_name = {alias: name for name, others in aliases.items() for alias in (name, *others)}
-        complete = {main_name.get(key, key): value for key, value in params.items()}
+        """The parameters under LightGBM's main names, with what follows from the data."""
+        complete = _main_names(params)
         complete.setdefault("objective", "binary" if self._n_classes == 2 else "multiclass")
         complete.setdefault("verbosity", -1)
+        complete["feature_pre_filter"] = False  # the bins are shared with models that may split finer
         if complete["objective"] in _MULTICLASS:
             n_classes = complete.setdefault("num_class", self._n_classes)
             if n_classes != self._n_classes:
@@ -96,11 +102,12 @@ class LightGBMEstimator:
                     where="model_param.num_class",
                     remedy="Leave it out: it follows from the data.",
                 )
-        elif self._n_classes > 2:
+        elif self._n_classes > 2 or complete["objective"] not in _BINARY:
             raise ConfigError(
-                f"objective '{complete['objective']}' cannot tell {self._n_classes} classes apart",
+                f"objective '{complete['objective']}' gives no probabilities of {self._n_classes} classes",
                 where="model_param.objective",
-                remedy="Use multiclass, or leave it out.",
+                nearest=nearest_name(str(complete["objective"]), _MULTICLASS if self._n_classes > 2 else _BINARY),
+                remedy="Leave it out: it follows from the data.",
             )
         return complete
 
@@ -110,6 +117,8 @@ class LightGBMEstimator:
         if len(features_NF) == 0:
             return np.empty((0, self._n_classes), np.float32)
         scores: Any = self._booster.predict(features_NF)
+        if scores.ndim == 2:  # one-vs-all probabilities do not add up to one
+            scores = scores / scores.sum(axis=1, keepdims=True)
         return as_probabilities(scores, self._n_classes)
 
     @property
@@ -162,8 +171,23 @@ def _binned_dataset(data: SkimData, params: Mapping[str, Any]) -> lightgbm.Datas
     return datasets[key]
 
 
-def _subset(whole: lightgbm.Dataset, source: EventSource, params: Mapping[str, Any]) -> lightgbm.Dataset:
-    subset = whole.subset(source.rows_N.tolist(), params=dict(params)).construct()
+def _main_names(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters without aliases. LightGBM itself would ignore a name that it does not know."""
+    aliases = lightgbm.basic._ConfigAliases._get_all_param_aliases()
+    main_name = {alias: name for name, others in aliases.items() for alias in (name, *others)}
+    for key in params:
+        if key not in main_name:
+            raise ConfigError(
+                f"LightGBM has no parameter '{key}'",
+                where=f"model_param.{key}",
+                nearest=nearest_name(key, main_name),
+                remedy="Mend or remove it.",
+            )
+    return {main_name[key]: value for key, value in params.items()}
+
+
+def _subset(whole: lightgbm.Dataset, source: EventSource) -> lightgbm.Dataset:
+    subset = whole.subset(source.rows_N.tolist()).construct()
     if source.weight_N is not None:
         subset.set_weight(source.weight_N)
     return subset
@@ -174,5 +198,6 @@ def _report_to(monitor: Monitor) -> Any:
         results = environment.evaluation_result_list or []
         monitor(environment.iteration + 1, {f"{result[0]}-{result[1]}": float(result[2]) for result in results})
 
-    report.order = 25  # type: ignore[attr-defined] (before early stopping at 30, which ends the iteration by raising)
+    # Before early stopping (30), which ends the iteration by raising.
+    report.order = 25  # type: ignore[attr-defined]
     return report

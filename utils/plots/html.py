@@ -96,8 +96,8 @@ def figure_block(figure: Figure, heading: bool = True) -> str:
     drawn = to_plotly(figure)
     if heading:
         drawn.update_layout(title=None, margin={"t": 34})
-    # `<` as an escape: text in a figure must not close the script element.
-    described = str(drawn.to_json()).replace("<", "\\u003c")
+    # Plotly writes `<` as an escape, so that no text in a figure can close the script element.
+    described = str(drawn.to_json())
     name = html.escape(figure.name)
     many = max([len(figure.labels), *(_columns(layer) for layer in figure.layers)]) >= MANY_ENTRIES
     kind = ' class="wide"' if many else ""
@@ -370,7 +370,7 @@ _SCRIPT = """
     config.toImageButtonOptions = { format: "svg", filename: name };
     await Plotly.newPlot(plot, shown.data, shown.layout, { ...config });
   }
-  // A print is laid out anew, but its figures are those of the screen: it scales them by the width they were drawn with.
+  // A print is laid out anew, but its figures are those of the screen: it scales them by their width there.
   const remember = () => document.querySelectorAll("figure").forEach(figure =>
     figure.style.setProperty("--drawn", figure.querySelector(".plot").offsetWidth + "px"));
   remember();

@@ -23,7 +23,7 @@ class CutflowStep:
 
 def _sums(weight_N1: NDArray[np.generic]) -> NDArray[np.float64]:
     weights = weight_N1[:, 0].astype(np.float64)
-    return np.array([len(weights), weights.sum(), np.dot(weights, weights)])
+    return np.array([len(weights), weights.sum(), np.square(weights).sum()])
 
 
 @dataclass

@@ -15,8 +15,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-PARTITION_SIZE = 4_000_000  # hashes sorted at a time: 32 MB, and as much again while sorting
-READ_SIZE = 1_000_000
+PARTITION_SIZE = 2_000_000  # hashes sorted at a time: 16 MB, and as much again while sorting
+READ_SIZE = 500_000
 
 
 @dataclass(frozen=True)

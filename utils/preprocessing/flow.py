@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,9 @@ def run_preprocessing(spec: PreprocessSpec, config: Mapping[str, Any] | None = N
             done = [_Pass(spec, inputs, spec.output_samples, spec.input_samples, audit).run(config or {})]
         else:
             done = [_Pass(spec, inputs, (s.name,), (s,), audit).run(config or {}) for s in spec.input_samples]
-        duplicates = audit.report()
+        # Samples to predict are passes of their own: their duplicates are known when all are done.
+        duplicates = done[0].duplicates if spec.for_training else audit.report()
+    assert duplicates is not None
     files = inputs.files
     result = PreprocessResult(
         outputs={node: path for one in done for node, path in one.outputs.items()},
@@ -108,6 +110,7 @@ class _Done:
     class_counts: Mapping[str, Sequence[int]]
     cutflow: tuple[CutflowStep, ...]
     pipe: FittedPipe | None
+    duplicates: DuplicateReport | None
 
 
 class _Pass:
@@ -145,12 +148,13 @@ class _Pass:
             if self.spec.for_training:
                 nodes.fill_class_weights(self._class_sums(cutflow))
             pipe = self._fitted_pipe(nodes) if self.spec.for_training else given
-            nodes.finish(self._metadata(config, cutflow, pipe))
+            duplicates = self.audit.report() if self.spec.for_training else None
+            nodes.finish(self._metadata(config, cutflow, pipe, duplicates))
             if self.spec.for_training and pipe is not None:
                 part = outputs.enter_context(atomic_output(pipe_path, overwrite=self.spec.overwrite is True))
                 part.write_text(json.dumps(pipe.to_dict(), indent=1) + "\n")
             counts = {node: counts.tolist() for node, counts in nodes.class_counts.items()}
-            return _Done(nodes.paths, nodes.n_rows, counts, cutflow, pipe)
+            return _Done(nodes.paths, nodes.n_rows, counts, cutflow, pipe, duplicates)
 
     def _fill(self, nodes: OutputNodes) -> None:
         total = sum(file.fingerprint.n_entries for sample in self.samples for file in self.inputs.of(sample.name))
@@ -269,7 +273,11 @@ class _Pass:
         return pipe
 
     def _metadata(
-        self, config: Mapping[str, Any], cutflow: tuple[CutflowStep, ...], pipe: FittedPipe | None
+        self,
+        config: Mapping[str, Any],
+        cutflow: tuple[CutflowStep, ...],
+        pipe: FittedPipe | None,
+        duplicates: DuplicateReport | None,
     ) -> dict[str, Any]:
         spec = self.spec
         own = [file for sample in self.samples for file in self.inputs.of(sample.name)]
@@ -288,10 +296,9 @@ class _Pass:
             "cutflow": as_records(cutflow),
             "input_pipe": None if pipe is None else pipe.to_dict(),
         }
-        if spec.for_training:
-            report = self.audit.report()
-            across = [[*pair, count] for pair, count in report.across.items()]
-            metadata["duplicates"] = {**asdict(replace(report, across={})), "across": across}
+        if duplicates is not None:
+            across = [[*pair, count] for pair, count in duplicates.across.items()]
+            metadata["duplicates"] = {"n_events": duplicates.n_events, "within": duplicates.within, "across": across}
         return metadata
 
 
@@ -301,7 +308,7 @@ def _needs_covariance(steps: Sequence[tuple[str, Step]]) -> bool:
 
 
 class _WriteBehind:
-    """Writes in a thread of its own, at most four chunks behind; a failed write surfaces at the next call.
+    """Writes in a thread of its own, at most two writes behind; a failed write surfaces at the next call.
 
     Left with an error, it waits for what is under way, so that no write runs while the output is being removed.
     """
@@ -311,7 +318,7 @@ class _WriteBehind:
         self._pending: list[Future[None]] = []
 
     def submit(self, write: Callable[[], None]) -> None:
-        while len(self._pending) >= 4:
+        while len(self._pending) >= 2:
             self._pending.pop(0).result()
         self._pending.append(self._executor.submit(write))
 

@@ -61,9 +61,11 @@ def _process(name: str, body: Any, where: str) -> Process:
     body = {} if body is None else body
     if not isinstance(body, Mapping):
         raise ConfigError(f"a process is a mapping of cut and class, not {body!r}", where=where)
-    for name in body:
-        if name not in ("cut", "class"):
-            raise ConfigError(f"unknown key '{name}'", where=where, nearest=nearest_name(str(name), ("cut", "class")))
+    for option in body:
+        if option not in ("cut", "class"):
+            raise ConfigError(
+                f"unknown key '{option}'", where=where, nearest=nearest_name(str(option), ("cut", "class"))
+            )
     target = body.get("class")
     if target is not None and (isinstance(target, bool) or not isinstance(target, int) or target < 0):
         raise ConfigError(f"class must be 0, 1, 2 …, not {target!r}", where=where)

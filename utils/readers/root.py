@@ -41,10 +41,14 @@ def expand_paths(pattern: str) -> list[str]:
         if found:
             return found
         raise InputFileError(f"no file matches '{pattern}'", remedy="Check input_path and input_filename_template.")
+    raise _missing(path)
+
+
+def _missing(path: Path) -> InputFileError:
     if not path.parent.is_dir():
-        raise InputFileError(f"no such folder: '{path.parent}'", where=pattern, remedy="Check input_path.")
-    raise InputFileError(
-        f"no such file: '{pattern}'",
+        return InputFileError(f"no such folder: '{path.parent}'", where=str(path), remedy="Check input_path.")
+    return InputFileError(
+        f"no such file: '{path}'",
         nearest=nearest_name(path.name, (sibling.name for sibling in path.parent.iterdir())),
         remedy="Check input_path and input_filename_template.",
     )
@@ -75,7 +79,7 @@ class RootTree:
                 f"'{path}' is a directory, not a file", remedy="Name the files, or use a glob such as *.root."
             )
         if not Path(path).is_file():
-            expand_paths(glob.escape(path) if glob.has_magic(path) else path)
+            raise _missing(Path(path))
         try:
             self._file = uproot.open(path, array_cache=None)
         except Exception as error:  # uproot raises many kinds for a damaged header
@@ -203,7 +207,14 @@ class RootTree:
         n = self.n_entries
         if n == 0:
             return [0, 0]
-        natural = self._tree.common_entry_offsets(filter_name=list(present)) if present else [0, n]
+        try:
+            natural = self._tree.common_entry_offsets(filter_name=list(present)) if present else [0, n]
+        except Exception as error:
+            raise InputFileError(
+                f"the baskets of the tree contradict one another ({_short(error)})",
+                where=self.where,
+                remedy="Copy or produce the file again.",
+            ) from error
         borders = [0]
         for offset in [*natural, n]:
             while offset - borders[-1] > 2 * chunk_size:

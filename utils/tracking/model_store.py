@@ -1,6 +1,7 @@
 """Ensembles in and out of a run's models."""
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +10,7 @@ import mlflow
 import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, Schema, TensorSpec
 
 import utils
 from utils.errors import RunError
@@ -30,7 +31,9 @@ def log_ensemble(ensemble: RoutedEnsemble, name: str, libraries: Sequence[str]) 
     name : of the model: `ensemble`, or `model_{i}`.
     libraries : distributions its estimators need, such as `lightgbm`; pinned to the installed version.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        # No event of the analysis is put into the model as an example.
+        warnings.filterwarnings("ignore", message=".*input example was not provided")
         folder = Path(scratch) / ENSEMBLE
         ensemble.save(folder)
         mlflow.pyfunc.log_model(
@@ -44,14 +47,16 @@ def log_ensemble(ensemble: RoutedEnsemble, name: str, libraries: Sequence[str]) 
 
 
 def _signature(ensemble: RoutedEnsemble) -> ModelSignature:
-    inputs = [ColSpec("double", name) for name in ensemble.pipe.inputs]
+    inputs: list[ColSpec | TensorSpec] = [ColSpec("double", name) for name in ensemble.pipe.inputs]
     inputs += [ColSpec("long", name) for name in ensemble.cat_features]
     # A hashed identity fills all 64 bits, which MLflow's signed type cannot hold.
     if ensemble.rule.n_splits > 1 and ensemble.rule.by == "modulo" and ensemble.rule.column not in ensemble.features:
         inputs.append(ColSpec("long", ensemble.rule.column, required=False))
     kinds = {"f": "float", "i": "integer"}
     columns = prediction_columns(np.empty((0, ensemble.n_classes), np.float32), np.empty(0, bool))
-    outputs = [ColSpec(kinds[v.dtype.kind], name) for name, v in columns.items() if name != "is_valid"]
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(kinds[v.dtype.kind], name) for name, v in columns.items() if name != "is_valid"
+    ]
     return ModelSignature(Schema(inputs), Schema(outputs))
 
 

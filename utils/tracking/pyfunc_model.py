@@ -5,13 +5,13 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 from utils.models.ensemble import RoutedEnsemble
 from utils.models.frames import predict_frame
 
 
-class CrossfoldModel(PythonModel):  # type: ignore[misc]
+class CrossfoldModel(PythonModel):
     """Raw features in, scores out.
 
     The input frame has the raw features by name, in physical units, and where it is known the split feature: with it,

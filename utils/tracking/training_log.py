@@ -152,5 +152,7 @@ def _log_dataset(metadata: Mapping[str, Any], train_file: str) -> None:
     source = CodeDatasetSource(
         tags={"train_file": train_file, "inputs": ", ".join(f["path"] for f in metadata["inputs"])[:400]}
     )
-    dataset = MetaDataset(source, name=Path(train_file).stem, digest=f"{hash_text(fingerprints):016x}")
+    dataset = MetaDataset(  # type: ignore[abstract]
+        source, name=Path(train_file).stem, digest=f"{hash_text(fingerprints):016x}"
+    )
     mlflow.log_input(dataset, context="training")

@@ -71,8 +71,9 @@ def test_another_stages_config_is_carried_along(tree: Path) -> None:
 
 
 def test_integer_keys_can_be_overridden(tree: Path) -> None:
-    spec = load(tree, "Predict", "predict", "for_datacards", "run_id=a", "year=1", "classes.0.name=signal").spec
-    assert spec.classes == {0: {"name": "signal", "bin_size": 0.01}, 1: {"name": "Z"}}
+    made = load(tree, "Predict", "predict", "for_datacards", "run_id=a", "year=1", "classes.0.name=signal")
+    assert made.spec.classes == {0: {"name": "signal", "bin_size": 0.01}, 1: {"name": "Z"}}
+    assert made.config["classes"] == made.spec.classes
 
 
 def test_a_mistyped_key_in_the_file_names_the_file_and_the_nearest_key(tree: Path) -> None:
@@ -98,6 +99,14 @@ def test_a_mistyped_nested_key_names_the_file(tree: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'scaler.with_meen'.*did you mean 'scaler.with_mean'") as raised:
         preprocess(tree, "year=2018")
     assert "preprocess/training_data/zh.yaml" in str(raised.value.where)
+
+
+def test_of_two_files_that_set_a_key_the_one_that_wins_is_named(tree: Path) -> None:
+    with (tree / "configs/preprocess/training_data/zh.yaml").open("a") as file:
+        file.write("cat_features: njets\n")
+    with pytest.raises(ConfigError, match="'cat_features' must be a list of text, not 'njets'") as raised:
+        preprocess(tree, "year=2018")
+    assert "training_data/zh.yaml" in str(raised.value.where)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def assert_loads_nothing(text):
 
 def test_text_in_figures_cannot_become_markup():
     evil = "</script><script>alert(1)</script>"
-    line = Line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "#000000", evil)
+    line = Line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "#000000", evil, group=evil)
     figure = Figure("x", evil, Axis(evil), Axis(evil), (line,), caption=evil)
     text = to_html(figure) + dashboard_html(
         evil, [Section(evil, (figure,), (Table((evil,), ((evil,),)),), evil)], {evil: evil}
@@ -101,7 +101,7 @@ def test_plotly_has_the_numbers(figures):
     named = [trace.name for trace in roc.data if trace.showlegend]
     assert named[0].startswith("H_sig: 0.")
     assert len(named) == len(figures["roc_curve"].labels)
-    assert list(to_plotly(figures["background_rejection"]).layout.yaxis.range)[0] == 0.0
+    assert to_plotly(figures["background_rejection"]).layout.yaxis.range[0] == 0.0
 
 
 def test_empty_figures_are_drawn(figures, tmp_path):
@@ -135,5 +135,5 @@ def test_a_browser_draws_the_dashboard(figures, tmp_path):
     ]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert 'data-drawn="yes"' in shown
-    assert shown.count('class="svg-container"') == len(figures)
+    assert len(re.findall('class="plot[^"]*js-plotly-plot"', shown)) == len(figures)
     assert "H_sig: 0." in shown
