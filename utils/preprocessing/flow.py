@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,14 +184,14 @@ class _Pass:
         new_event[1:] = rows.entry_R[1:] != rows.entry_R[:-1]
         self.audit.add(sample.name, rows.identity_R[new_event])
         if not self.spec.for_training:
-            behind.submit(lambda: nodes.append(self.node_names[0], file.index, sample, rows))
+            behind.submit(partial(nodes.append, self.node_names[0], file.index, sample, rows))
             return
         train_R = in_training_split(rows.identity_R, self.spec.train_size, self.spec.seed)
         train, test = rows.take(train_R), rows.take(~train_R)
         self.moments.add(file.index, train.entry_R, train.cont_RF)
         for node, part in zip(self.node_names, (train, test), strict=True):
             self._count(sample, file, part, node)
-            behind.submit(lambda node=node, part=part: nodes.append(node, file.index, sample, part))
+            behind.submit(partial(nodes.append, node, file.index, sample, part))
 
     def _count(self, sample: Sample, file: InputFile, rows: Rows, step: str) -> None:
         for i, process in enumerate(sample.processes):
@@ -215,7 +216,7 @@ class _Pass:
             rows.cont_RF[~finite_RF] = policy.value
             return rows
         if policy.policy == "drop":
-            keep_R = finite_RF.all(axis=1)
+            keep_R = np.asarray(finite_RF.all(axis=1))
             self.n_dropped += int((~keep_R).sum())
             return rows.take(keep_R)
         counts = (~finite_RF).sum(axis=0)

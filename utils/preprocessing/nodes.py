@@ -16,7 +16,7 @@ from utils.writers.atomic import check_output
 from utils.writers.skim import SkimSchema, SkimWriter
 
 FILL_ROWS = 500_000
-ORIGIN = {"file_index": np.dtype(np.int32), "entry": np.dtype(np.int64), "identity": np.dtype(np.uint64)}
+ORIGIN: dict[str, np.dtype[Any]] = {"file_index": np.dtype(np.int32), "entry": np.dtype(np.int64), "identity": np.dtype(np.uint64)}
 
 
 def output_file(spec: PreprocessSpec, node: str) -> Path:
@@ -75,7 +75,7 @@ class OutputNodes:
     def _schema(self) -> SkimSchema:
         spec = self.spec
         names = [process.name.encode() for sample in spec.input_samples for process in sample.processes]
-        targets = {"group_name": np.dtype(f"S{max(map(len, names))}")}
+        targets: dict[str, np.dtype[Any]] = {"group_name": np.dtype(f"S{max(map(len, names))}")}
         if spec.for_training:
             targets["target"] = np.dtype(np.int64)
         return SkimSchema(

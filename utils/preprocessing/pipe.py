@@ -60,7 +60,8 @@ class Scaler:
 
     def transform(self, features_NF: Matrix) -> Matrix:
         """(N, F) → (N, F) float64."""
-        return (features_NF - np.asarray(self.mean)) / np.asarray(self.scale)
+        scaled: Matrix = (features_NF - np.asarray(self.mean)) / np.asarray(self.scale)
+        return scaled
 
     def propagate(self, moments: Moments) -> Moments:
         """Moments of the transformed features."""

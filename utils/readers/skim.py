@@ -88,7 +88,7 @@ class SkimFile:
         """Type of one column; text is `object` (str)."""
         dataset, key = self._find(name)
         if isinstance(key, int):
-            return np.dtype(dataset.dtype)
+            return np.dtype(str(dataset.dtype))
         field = dataset.dtype[key]
         return np.dtype(object) if field.kind == "S" else field.base
 

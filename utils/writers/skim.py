@@ -45,7 +45,7 @@ class SkimSchema:
 def _filters(compression: str) -> dict[str, Any]:
     if compression == "none":
         return {}
-    codec = compression.removeprefix("blosc:")
+    codec: Any = compression.removeprefix("blosc:")
     return dict(hdf5plugin.Blosc(cname=codec, clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE))
 
 
@@ -61,7 +61,8 @@ def _template(schema: SkimSchema) -> h5py.File:
                 store.append(group, frame, format="table", min_itemsize=sizes, index=False, data_columns=True)
             else:
                 store.put(group, frame, format="fixed", track_times=False)
-        image = store._handle.get_file_image()
+        handle: Any = store._handle
+        image = handle.get_file_image()
     finally:
         store.close()
     return h5py.File(io.BytesIO(image), "r")
