@@ -62,8 +62,11 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
 
 def report(result: "EvaluationResult", run_id: str) -> None:
     """Print the areas of every class, and where the figures are."""
+    from utils.evaluation.report import evaluation_figures
     from utils.logs import summary
+    from utils.plots.notebook import show
 
+    show(evaluation_figures(result).values())
     dataset = result.options.dataset
     rows = [
         [info.name, result.n_events[k], f"{result.roc[k].auc:.4f} ± {result.roc[k].auc_error:.4f}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from utils.config import stage
 
 if TYPE_CHECKING:
+    from utils.preprocessing.cutflow import CutflowStep
     from utils.preprocessing.flow import PreprocessResult
     from utils.preprocessing.spec import PreprocessSpec
 
@@ -38,11 +39,19 @@ def report(result: "PreprocessResult") -> None:
     """Print the cutflow, the duplicates and the skims."""
     from utils.logs import rate, size, summary
 
-    summary(
-        "Cutflow",
-        [[s.sample, s.process, s.step, s.n_events, f"{s.sum_w:,.6g} ± {s.sqrt_sum_w2:.3g}"] for s in result.cutflow],
-        ["sample", "process", "step", "events", "yield"],
-    )
+    steps = list(dict.fromkeys(step.step for step in result.cutflow))
+    lines: dict[tuple[str, str], dict[str, CutflowStep]] = {(s.sample, s.process): {} for s in result.cutflow}
+    for step in result.cutflow:
+        lines[step.sample, step.process][step.step] = step
+    rows = [
+        [
+            *key,
+            *(by_step[name].n_events for name in steps),
+            f"{by_step['cut'].sum_w:,.6g} ± {by_step['cut'].sqrt_sum_w2:.3g}",
+        ]
+        for key, by_step in lines.items()
+    ]
+    summary("Cutflow (events; yield after the cut)", rows, ["sample", "process", *steps, "yield"])
     duplicates = result.duplicates
     if duplicates.within or duplicates.across:
         rows = [[sample, "", n] for sample, n in duplicates.within.items()]

@@ -99,7 +99,9 @@ def main(spec: "TrainSpec", config: Mapping[str, Any]) -> TrainResult:
 def report(result: TrainResult) -> None:
     """Print the areas, and last of all the IDs that the next commands need."""
     from utils.logs import summary
+    from utils.plots.notebook import show
 
+    show(result.figures)
     macro = {name: value for name, value in result.metrics.items() if name.endswith("macro")}
     summary("Held-out areas (macro, one vs all)", {name: f"{value:.4f}" for name, value in macro.items()})
     summary("Next", {"predict": f"python predict.py run_id={result.run_id}", "look": "mlflow ui"})

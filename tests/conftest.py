@@ -13,7 +13,12 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def write_ntuple(
-    path: Path, columns: Mapping[str, Any], *, tree: str = "events", basket: int = 500, compression: Any = uproot.ZLIB(1)
+    path: Path,
+    columns: Mapping[str, Any],
+    *,
+    tree: str = "events",
+    basket: int = 500,
+    compression: Any = uproot.ZLIB(1),
 ) -> Path:
     """A ROOT file with one tree: name → (N,) NumPy array, or Awkward array for a jagged or a text branch.
 

@@ -63,13 +63,13 @@ class Factory:
         )
 
     def __call__(self, **extra: Any) -> Any:
-        """Create the object; `extra` arguments win over those of the config.
+        """Create the object; `extra` arguments are passed on as they are, and win over those of the config.
 
         Raises
         ------
         ConfigError : the target cannot be imported, or does not take one of the arguments.
         """
-        return _create(self.target, {**self.params, **extra})
+        return _create(self.target, self.params, extra)
 
     def load(self) -> Callable[..., Any]:
         """The class or function itself."""
@@ -125,14 +125,14 @@ def _not_importable(target: str, module: str, where: str | None = None) -> Confi
     return ConfigError(f"_target_ '{target}' needs '{module}', which is not installed", where=where, remedy=remedy)
 
 
-def _create(target: str, params: Mapping[str, Any]) -> Any:
+def _create(target: str, params: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Any:
     partial = bool(params.get("_partial_", False))
     positional = [_created_below(item) for item in params.get("_args_", ())]
     named = {
         key: _created_below(value)
         for key, value in params.items()
         if key not in ("_args_", "_partial_", "_target_", *_IGNORED)
-    }
+    } | dict(extra or {})
     function = _load(target)
     _check_arguments(target, function, named)
     if not partial:

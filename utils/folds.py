@@ -21,8 +21,8 @@ class FoldRule:
     Parameters
     ----------
     n_splits : number of folds and of models.
-    by : `modulo` takes the integer `feature` as it is, as ml-framework does; `hash` takes the hashed identity and is free
-        of the parity patterns that some generators leave in event numbers.
+    by : `modulo` takes the integer `feature` as it is, as ml-framework does; `hash` takes the hashed identity and is
+        free of the parity patterns that some generators leave in event numbers.
     feature : the column the fold is computed from; `identity` for `hash`.
     """
 
@@ -62,7 +62,8 @@ def check_balance(counts: Sequence[int], tolerance: float = 0.05, max_sigmas: fl
     """Compare the sizes of the folds of a training set.
 
     A fold that differs from the mean by more than `tolerance` and by more than `max_sigmas` standard deviations of a
-    random (multinomial) split is a FoldError with the numbers; one that does only one of both gives a text to warn with.
+    random (multinomial) split is a FoldError with the numbers; one that does only one of both gives a text to warn
+    with.
     """
     total, n_folds = sum(counts), len(counts)
     if n_folds < 2 or total == 0:

@@ -94,7 +94,7 @@ class HeldOut:
         return self._areas(f"fold_{fold.fold}", fold.held_out_rows, "none", per_class=False)
 
     def areas(self) -> dict[str, float]:
-        """`cv/…`: unweighted, `cv_class/…`: class-balanced, `cv_event/…`: event-weighted areas of all held-out events."""
+        """Areas of all held-out events: unweighted `cv/…`, class-balanced `cv_class/…`, event-weighted `cv_event/…`."""
         rows = np.flatnonzero(~np.isnan(self._scores_NK[:, 0]))
         areas = self._areas("cv", rows, "none")
         areas |= self._areas("cv_class", rows, "class")

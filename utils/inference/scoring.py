@@ -55,7 +55,7 @@ def check_skim(skim: SkimFile, ensemble: RoutedEnsemble) -> None:
     content = skim.metadata.get("input_pipe")
     if content is None:
         return
-    # Steps of the user's own are compared as stored; loading their classes takes a word from the run, not from the skim.
+    # Classes of the user's own steps are taken from the run, which is trusted, never from the skim.
     user_steps = {name: type(step) for name, step in ensemble.pipe.steps if name not in BUILT_IN}
     pipe = FittedPipe.from_dict(content, user_steps)
     if pipe.restricted(ensemble.pipe.inputs).to_dict() != ensemble.pipe.to_dict():

@@ -52,7 +52,7 @@ class PredictSpec:
         "MLflow store; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here", default=None
     )
     preprocess_cfg: Mapping[str, Any] = key(
-        "the samples' preprocess config, for use in interpolations", default_factory=dict
+        "the samples' preprocess config, for use in interpolations", default_factory=dict, unresolved="keep"
     )
     input_branches: tuple[str, ...] | None = key("accepted for ml-framework's configs", default=None)
     cont_features: tuple[str, ...] | None = key("checked against the run where it is given", default=None)

@@ -1,4 +1,4 @@
-"""From skims to what an estimator eats: features with the input pipe applied, targets and weights, in bounded memory."""
+"""From skims to what an estimator eats: piped features, targets and weights, in bounded memory."""
 
 from utils.loading.source import Batch, EventSource, SkimData
 from utils.loading.weights import NegativeWeights, WeightReport, training_weights

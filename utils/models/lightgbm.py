@@ -23,8 +23,19 @@ MODEL_FILE = "model.txt"
 OUTPUT_FILE = "output.json"
 
 # Parameters that take part in binning: estimators that agree on them share a binned dataset.
-_BINNING = ("max_bin", "max_bin_by_feature", "min_data_in_bin", "bin_construct_sample_cnt", "data_random_seed", "use_missing",
-            "zero_as_missing", "enable_bundle", "max_conflict_rate", "is_enable_sparse", "forcedbins_filename", "linear_tree")  # fmt: skip
+_BINNING = (
+    "max_bin",
+    "max_bin_by_feature",
+    "min_data_in_bin",
+    "bin_construct_sample_cnt",
+    "data_random_seed",
+    "use_missing",
+    "zero_as_missing",
+    "enable_bundle",
+    "is_enable_sparse",
+    "forcedbins_filename",
+    "linear_tree",
+)
 _MULTICLASS = ("multiclass", "softmax", "multiclassova", "multiclass_ova", "ova", "ovr")
 _BINARY = ("binary", "cross_entropy", "xentropy")
 

@@ -5,6 +5,7 @@ These take the training events whole, so memory is the float32 matrix of a fold.
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any, Self
@@ -87,14 +88,16 @@ class SklearnEstimator:
     def libraries(self) -> tuple[str, ...]:
         """scikit-learn, and the library of the model where that is another."""
         package = type(self._model).__module__.partition(".")[0]
-        owners = packages_distributions().get(package, [])
+        owners = _distributions_by_package().get(package, [])
         return tuple(sorted({"scikit-learn", *owners}))
 
     @property
     def n_iterations(self) -> int | None:
         """Iterations that the model says it made."""
-        best = getattr(self._model, "best_iteration", None) if hasattr(self._model, "get_booster") else None
-        count = getattr(self._model, "n_iter_", None) if best is None else best + 1
+        if hasattr(self._model, "get_booster"):  # XGBoost predicts with the best iteration where it stopped early
+            best = getattr(self._model, "best_iteration", None)
+            return int(self._model.get_booster().num_boosted_rounds()) if best is None else int(best) + 1
+        count = getattr(self._model, "n_iter_", None)
         return None if count is None else int(np.max(count))
 
     def importances(self) -> Mapping[str, NDArray[np.float64]]:
@@ -114,6 +117,12 @@ class SklearnEstimator:
         loaded._model = saved["model"]
         loaded._n_classes = saved["n_classes"]
         return loaded
+
+
+@cache
+def _distributions_by_package() -> Mapping[str, list[str]]:
+    """What `packages_distributions` finds; it takes a second, and does not change."""
+    return packages_distributions()
 
 
 def _watched(valid: Batch, accepted: Mapping[str, Any]) -> dict[str, Any]:

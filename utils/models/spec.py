@@ -49,7 +49,7 @@ class TrainSpec:
     model_param: Mapping[str, Any] = key("its parameters, as its library names them", default_factory=dict)
     steps: tuple[Factory, ...] = key("your own steps of the skim's input pipe, by _target_", default=())
     prediction_data: Mapping[str, Any] | None = key(
-        "preprocess config of the samples to predict, kept with the run", default=None
+        "preprocess config of the samples to predict, kept with the run", default=None, unresolved="keep"
     )
     experiment_name: str | None = key("MLflow experiment; ignored under mlflow run", default=None)
     run_name: str | None = key("MLflow run name", default=None)

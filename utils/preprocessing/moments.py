@@ -69,7 +69,7 @@ class Moments:
     covariance_FF: NDArray[np.float64]
 
     @property
-    def std_F(self) -> Vector:
+    def std_F(self) -> Vector:  # noqa: N802
         """(F,) standard deviations."""
         return np.sqrt(np.maximum(np.diag(self.covariance_FF), 0.0))
 

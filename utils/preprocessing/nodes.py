@@ -16,7 +16,11 @@ from utils.writers.atomic import check_output
 from utils.writers.skim import SkimSchema, SkimWriter
 
 FILL_ROWS = 500_000
-ORIGIN: dict[str, np.dtype[Any]] = {"file_index": np.dtype(np.int32), "entry": np.dtype(np.int64), "identity": np.dtype(np.uint64)}
+ORIGIN: dict[str, np.dtype[Any]] = {
+    "file_index": np.dtype(np.int32),
+    "entry": np.dtype(np.int64),
+    "identity": np.dtype(np.uint64),
+}
 
 
 def output_file(spec: PreprocessSpec, node: str) -> Path:

@@ -1,4 +1,4 @@
-"""The input pipe: steps on the continuous features, fitted once on the training split, frozen, and kept as plain numbers.
+"""The input pipe: steps on the continuous features, fitted once on the training split, frozen, kept as plain numbers.
 
 Loading a pipe never executes what it holds: the built-in steps are known by name, and a user's own step must be handed
 in as a class by whoever is trusted (the config or the run), never taken from the file.
@@ -18,6 +18,8 @@ from utils.preprocessing.moments import Moments, MomentsAccumulator
 from utils.preprocessing.spec import PreprocessSpec
 
 Matrix = NDArray[Any]
+
+NO_VARIANCE = 1e-12  # of the largest component's
 
 
 @runtime_checkable
@@ -131,8 +133,13 @@ class Pca:
         """(N, F) → (N, n_components) float64."""
         projected: Matrix = (features_NF - np.asarray(self.mean)) @ np.asarray(self.components).T
         if self.whiten:
-            projected /= np.sqrt(np.maximum(np.asarray(self.variance), np.finfo(np.float64).tiny))
+            projected /= self._widths()
         return projected
+
+    def _widths(self) -> NDArray[np.float64]:
+        """Standard deviations; 1 for a component that is rounding noise of float32 features that follow from others."""
+        variance = np.asarray(self.variance)
+        return np.where(variance > NO_VARIANCE * variance.max(), np.sqrt(variance), 1.0)
 
     def output_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """pca_0, pca_1, …"""
@@ -222,7 +229,7 @@ class FittedPipe:
                 raise SkimError(
                     f"the input pipe has a step '{name}' that is not built in",
                     where="input pipe",
-                    remedy="List the step under 'steps' in this config, too: it is never loaded on the file's word alone.",
+                    remedy="List it under 'steps' in this config, too: it is never loaded on the file's word alone.",
                 )
             steps.append((name, known[name].from_state({key: value for key, value in entry.items() if key != "step"})))
         return cls(tuple(content["inputs"]), tuple(steps))

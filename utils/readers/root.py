@@ -4,6 +4,7 @@ import glob
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,7 @@ ENTRY_COLUMN = "entry"
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What tells whether a file is still the one that was read: size [bytes], number of entries, and ROOT's own UUID."""
+    """What tells whether a file is still the one that was read: size [bytes], entries, and ROOT's own UUID."""
 
     path: str
     size: int
@@ -152,7 +153,7 @@ class RootTree:
         return Fingerprint(self.path, Path(self.path).stat().st_size, self.n_entries, str(self._file.file.uuid))
 
     def require(self, names: Iterable[str]) -> list[str]:
-        """The names that are branches of this tree; the rest must be columns that every tree has, else MissingColumnError."""
+        """The names that are branches of this tree; `entry` need not be one, any other is a MissingColumnError."""
         known = set(self.branches)
         present = []
         for name in sorted(set(names)):
@@ -185,7 +186,7 @@ class RootTree:
         present = self.require(wanted)
         borders = self._borders(present, chunk_size)
         with ThreadPoolExecutor(self._n_threads) as decompressors, ThreadPoolExecutor(1) as ahead:
-            ranges = list(zip(borders[:-1], borders[1:], strict=True))
+            ranges = list(pairwise(borders))
             pending = ahead.submit(self._read, present, *ranges[0], decompressors) if ranges else None
             for i, (start, stop) in enumerate(ranges):
                 assert pending is not None
@@ -243,7 +244,7 @@ class RootTree:
             raise InputFileError(
                 f"entries {start} to {stop} of {self._unreadable(names, start, stop)} cannot be read ({_short(error)})",
                 where=self.where,
-                remedy="The file is damaged (copy or produce it again), or the branch is of a type that is not supported.",
+                remedy="The file is damaged (copy or produce it again), or the branch has an unsupported type.",
             ) from error
         short = [name for name, values in columns.items() if len(values) != stop - start]
         if short:

@@ -2,7 +2,7 @@
 
 pandas itself writes a one-row template of every group in memory; the layout and the attributes of its own format are
 taken from there, and the values are appended with h5py. `targets` holds text (`group_name`), which pandas' fixed format
-can only store as a pickle, so that group alone has pandas' table format. Nothing here is ever unpickled when it is read.
+can only store as a pickle, so that group alone has pandas' table format. Reading a skim never unpickles anything.
 """
 
 import io

@@ -48,8 +48,9 @@ def test_several_overrides_in_one_parameter(text: str, words: list[str]) -> None
 def test_what_cannot_be_read_is_an_error() -> None:
     with pytest.raises(ConfigError, match="a quote is not closed"):
         stage_arguments("train.py", ["--overrides", "a='b"])
-    with pytest.raises(ConfigError, match="cannot read the parameters"):
-        stage_arguments("train.py", ["year=2018"])
+    for parameters in (["year=2018", "n_splits=2"], ["--year"]):
+        with pytest.raises(ConfigError, match="cannot read the parameters"):
+            stage_arguments("train.py", parameters)
 
 
 def test_every_entry_point_through_a_shell_as_mlflow_starts_it(tmp_path: Path) -> None:

@@ -20,9 +20,7 @@ def test_different_event_numbers_never_collide(events: list[int]) -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(0, 400_000), st.integers(0, 5000), st.integers(0, 2**62)), min_size=1, max_size=30
-    )
+    st.lists(st.tuples(st.integers(0, 400_000), st.integers(0, 5000), st.integers(0, 2**62)), min_size=1, max_size=30)
 )
 def test_an_event_has_the_same_identity_in_every_integer_type_and_company(events: list[tuple[int, int, int]]) -> None:
     columns = [np.array(column) for column in zip(*events, strict=True)]
@@ -48,7 +46,24 @@ def test_identities_stay_what_they_are() -> None:
         8_581_286_081_765_471_666,
         10_237_810_320_927_630_798,
     ]
-    assert in_training_split(IDS[:16], 0.5, seed=0).astype(int).tolist() == [1, 1, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1]
+    assert in_training_split(IDS[:16], 0.5, seed=0).astype(int).tolist() == [
+        1,
+        1,
+        1,
+        1,
+        1,
+        0,
+        1,
+        1,
+        1,
+        0,
+        1,
+        1,
+        0,
+        1,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("train_size", [0.1, 0.5, 0.8, 0.999])

@@ -94,7 +94,9 @@ def test_files_of_a_chain_and_their_order_never_move_an_event(
 
 def test_an_event_that_feeds_two_processes_appears_twice_side_by_side(skims: Callable[..., Any]) -> None:
     run = skims(
-        input_samples=(Sample("signal", (Process("A", "pt_1>10", 1), Process("B", "pt_1>20", 0), Process("C", None, 1))),)
+        input_samples=(
+            Sample("signal", (Process("A", "pt_1>10", 1), Process("B", "pt_1>20", 0), Process("C", None, 1))),
+        )
     )
     for node in run.nodes.values():
         order = np.array(["A", "B", "C"])

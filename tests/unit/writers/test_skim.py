@@ -37,7 +37,9 @@ def rows(n: int, seed: int = 0) -> dict[str, dict[str, Any]]:
         limits = np.iinfo(dtype)
         return rng.integers(limits.min, limits.max, n, dtype, endpoint=True)
 
-    content = {group: {name: values(t) for name, t in columns.items() if t[0] != "S"} for group, columns in GROUPS.items()}
+    content = {
+        group: {name: values(t) for name, t in columns.items() if t[0] != "S"} for group, columns in GROUPS.items()
+    }
     content["targets"]["group_name"] = np.char.encode(NAMES[rng.integers(0, 3, n)], "utf-8")
     return content
 
