@@ -25,8 +25,8 @@ def main(spec: "PredictSpec") -> "list[SamplePrediction]":
 
     The run ID is enough: paths, samples and features are those the run was trained with.
     """
-    from utils.inference.predict import check_pipe_file, default_misc, predict_friend, predict_table
-    from utils.inference.scoring import TrainingInputs
+    from utils.inference.predict import default_misc, predict_friend, predict_table
+    from utils.inference.scoring import TrainingInputs, check_pipe_file
     from utils.tracking.tracked_run import PREDICTION_CONFIG, PREDICTIONS, TrackedRun
 
     run = TrackedRun.open(spec.run_id, spec.experiment_id, spec.tracking_uri)

@@ -67,14 +67,8 @@ class Row:
     def cells(self) -> list[str]:
         """The line as text."""
         sign = "≥" if self.target > 0 else "≤"
-        return [
-            self.what,
-            self.ours,
-            self.reference,
-            f"{self.ratio:.2f}",
-            f"{sign} {abs(self.target):g}",
-            _yes(self.met),
-        ]
+        met = "yes" if self.met else "no"
+        return [self.what, self.ours, self.reference, f"{self.ratio:.2f}", f"{sign} {abs(self.target):g}", met]
 
 
 HEADER = ["what", "ours", "reference", "ratio", "target", "met"]

@@ -99,6 +99,7 @@ def cross_train_skim(path: Path, params: Mapping[str, object]) -> Iterator[tuple
 
 def _ours(options: Options) -> Result:
     import lightgbm  # noqa: F401 (imports are outside the clock on both sides)
+
     import utils.models.crosstrain  # noqa: F401
 
     started = time.perf_counter()

@@ -43,7 +43,7 @@ IMPLEMENTATIONS = [
     Implementation("histgb", SKLEARN, {"_target_": "sklearn.ensemble.HistGradientBoostingClassifier", "max_iter": 12, **BOOSTED}, "sklearn", 12),
     Implementation("mlp", SKLEARN, {"_target_": "sklearn.neural_network.MLPClassifier", "hidden_layer_sizes": [16], "learning_rate_init": 0.02, "max_iter": 30, "random_state": 1}, "sklearn", 30),
     Implementation("xgboost", SKLEARN, {"_target_": "xgboost.XGBClassifier", "n_estimators": 12, "max_depth": 3, **BOOSTED}, "xgboost", 12),
-]  # fmt: skip  # noqa: E501
+]  # fmt: skip
 
 # scikit-learn says that an MLP with so few iterations has not converged: it need not.
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
@@ -109,14 +109,14 @@ def test_scores_are_probabilities(data: SkimData, fitted: TrainedFold) -> None:
 
 
 def test_predicting_in_parts_changes_nothing(data: SkimData, fitted: TrainedFold) -> None:
-    features_NF = data.features(0, N)
+    features_NF = data.features(0, 300)
     before = features_NF.copy()
     whole_NK = fitted.estimator.predict(features_NF)
     np.testing.assert_array_equal(features_NF, before)
-    for size in (1, 7, 599):
-        parts = [fitted.estimator.predict(features_NF[start : start + size]) for start in range(0, 600, size)]
+    for size in (1, 7, 299):
+        parts = [fitted.estimator.predict(features_NF[start : start + size]) for start in range(0, 300, size)]
         # A matrix product may sum in another order for another number of rows.
-        np.testing.assert_allclose(np.concatenate(parts), whole_NK[:600], atol=2e-6)
+        np.testing.assert_allclose(np.concatenate(parts), whole_NK, atol=2e-6)
 
 
 def test_no_rows_give_no_scores(data: SkimData, fitted: TrainedFold) -> None:

@@ -88,9 +88,8 @@ class DerivedVariables:
         values: dict[str, Column] = {}
         for name in self._order:
             if name in wanted:
-                own = {**available, name: columns[name]} if name in columns else available
-                values[name] = self.expressions[name].evaluate(own, n_events)
-                available[name] = values[name]
+                values[name] = self.expressions[name].evaluate(available, n_events)
+                available[name] = values[name]  # from here on, in the place of a branch of that name
         return {name: values[name] if name in values else _branch(name, columns) for name in names}
 
 

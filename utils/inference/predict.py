@@ -15,7 +15,6 @@ from utils.events.identity import as_integers
 from utils.inference.scoring import EntryRange, TrainingInputs, by_entry, check_skim, scored_blocks
 from utils.logs import get_logger, progress
 from utils.models.ensemble import RoutedEnsemble
-from utils.preprocessing.pipe import BUILT_IN, FittedPipe
 from utils.preprocessing.spec import ADDED_COLUMNS
 from utils.readers.root import RootTree, expand_paths
 from utils.readers.skim import SkimFile
@@ -48,19 +47,6 @@ class SamplePrediction:
     per_class: tuple[int, ...]
     missing_folds: tuple[int, ...]
     seconds: float
-
-
-def check_pipe_file(path: str | None, ensemble: RoutedEnsemble) -> None:
-    """SkimError unless the pipe file, where one is given, is the pipe the run was trained with."""
-    if path is None:
-        return
-    user_steps = {name: type(step) for name, step in ensemble.pipe.steps if name not in BUILT_IN}
-    if FittedPipe.load(path, user_steps).restricted(ensemble.pipe.inputs).to_dict() != ensemble.pipe.to_dict():
-        raise SkimError(
-            "the input pipe differs from the one the run was trained with",
-            where=path,
-            remedy="Leave input_pipe_file out: the run carries its pipe.",
-        )
 
 
 def default_misc(skim_path: str, train_config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -169,9 +169,7 @@ class Selector:
     def _compute(self, names: frozenset[str], columns: Mapping[str, Column], n_events: int) -> dict[str, Column]:
         values = self._derived.compute(names, columns)
         return {
-            name: np.full(n_events, value)
-            if np.ndim(value) == 0 and isinstance(value, int | float | bool | np.generic)
-            else value
+            name: np.full(n_events, value) if isinstance(value, int | float | bool | np.generic) else value
             for name, value in values.items()
         }
 

@@ -92,7 +92,14 @@ def test_types_follow_from_types_alone():
         "firsts(Jet_pt) > 0",
     ):
         assert evaluate(text).dtype == evaluate(text, full).dtype, text
-    assert evaluate("max(Jet_pt, default=-10)").dtype == np.float32
+    for text in (
+        "max(Jet_pt, default=-10)",
+        "nth(Jet_pt, 0, default=-10)",
+        "nth(Jet_pt, 0)",
+        "sum(where(Jet_pt > 0, Jet_pt, 9))",
+    ):
+        assert evaluate(text).dtype == np.float32, text
+    assert evaluate("nth(Jet_id, 0, default=-1)").dtype.kind == "i"
 
 
 def test_nan_objects_are_left_out_of_extremes():

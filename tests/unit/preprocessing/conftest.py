@@ -66,7 +66,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory, ntuple: Callable[..., Path]) 
     return folder
 
 
-def make_spec(input_path: Path, output_path: Path, **changes: Any) -> PreprocessSpec:
+def make_spec(input_path: Path, output_path: Path, /, **changes: Any) -> PreprocessSpec:
     """The toy's config; every key may be given another value."""
     keys: dict[str, Any] = {
         "input_path": str(input_path),
@@ -143,7 +143,7 @@ def spec() -> Callable[..., PreprocessSpec]:
 def skims(toys: Callable[[int], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Skims]:
     """Preprocess the toy (or another `input_path`) into a fresh folder, with changed keys."""
 
-    def run(input_path: Path | None = None, **changes: Any) -> Skims:
+    def run(input_path: Path | None = None, /, **changes: Any) -> Skims:
         made = make_spec(input_path or toys(100), tmp_path_factory.mktemp("skims"), **changes)
         return Skims(run_preprocessing(made, {"year": "2018"}), Path(made.output_path))
 

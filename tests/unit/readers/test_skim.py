@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
             {
                 "cont_features": np.stack([PT, ETA], axis=1),
                 "misc_features": {"evt": EVT, "w": np.ones(N)},
-                "targets": {"group_name": np.full(N, "H_sig".encode()), "target": np.zeros(N, np.int64)},
+                "targets": {"group_name": np.full(N, b"H_sig"), "target": np.zeros(N, np.int64)},
             }
         )
         writer.finish({"node": "train", "n_rows": N})

@@ -1,0 +1,142 @@
+"""A skim as estimators see it: the same events, whatever the batches, with the pipe applied."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.skims import Events, open_skim, toy_events, toy_pipe
+from utils.errors import DataError, MissingColumnError, SkimError
+from utils.loading import EventSource, SkimData
+from utils.preprocessing.pipe import Pca, Scaler
+
+N = 97
+
+
+@pytest.fixture(scope="module")
+def events() -> Events:
+    return toy_events(N, n_classes=3)
+
+
+@pytest.fixture(scope="module")
+def data(events: Events, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SkimData]:
+    with open_skim(tmp_path_factory.mktemp("skim") / "train.h5", events) as skim:
+        yield SkimData.open(skim)
+
+
+def expected_features(events: Events) -> np.ndarray:
+    cont_NF = toy_pipe(events).transform(np.stack(list(events.cont.values()), axis=1))
+    return np.hstack([cont_NF, events.cat["njets"][:, None].astype(np.float32)])
+
+
+@given(rows=st.sets(st.integers(0, N - 1)), batch_rows=st.integers(1, 2 * N))
+def test_batches_hold_every_event_once_in_order(data: SkimData, events: Events, rows: set[int], batch_rows: int) -> None:
+    rows_N = np.array(sorted(rows), np.int64)
+    weight_N = (rows_N + 0.5).astype(np.float32)
+    batches = list(EventSource(data, rows_N, weight_N).batches(batch_rows))
+    assert all(0 < len(batch.target_N) <= batch_rows for batch in batches)
+    found = [np.concatenate([getattr(batch, part) for batch in batches]) for part in ("target_N", "weight_N")] if rows else [[], []]
+    np.testing.assert_array_equal(found[0], events.target[rows_N])
+    np.testing.assert_array_equal(found[1], weight_N)
+    if rows:
+        features_NF = np.concatenate([batch.features_NF for batch in batches])
+        assert features_NF.dtype == np.float32
+        np.testing.assert_array_equal(features_NF, expected_features(events)[rows_N])
+
+
+@given(rows=st.sets(st.integers(0, N - 1)))
+def test_taken_whole_it_is_what_the_batches_hold(data: SkimData, events: Events, rows: set[int]) -> None:
+    rows_N = np.array(sorted(rows), np.int64)
+    whole = EventSource(data, rows_N).whole()
+    assert whole.features_NF.shape == (len(rows), 4)
+    np.testing.assert_array_equal(whole.features_NF, expected_features(events)[rows_N])
+    np.testing.assert_array_equal(whole.target_N, events.target[rows_N])
+    assert whole.weight_N is None
+
+
+def test_a_source_knows_its_size_and_a_part_of_it_its_own(data: SkimData, events: Events) -> None:
+    source = EventSource(data, np.arange(10, 20), np.arange(10, dtype=np.float32))
+    part = source.take(source.target_N == 1)
+    assert source.n_events == 10
+    assert part.n_events == int(np.sum(events.target[10:20] == 1))
+    np.testing.assert_array_equal(part.weight_N, np.flatnonzero(events.target[10:20] == 1))
+    assert (part.target_N == 1).all()
+
+
+def test_names_and_categories_are_those_of_the_matrix(data: SkimData) -> None:
+    assert data.feature_names == ("x", "y", "noise", "njets")
+    assert data.categorical_indices == (3,)
+    assert data.n_classes == 3
+
+
+def test_a_model_may_use_some_of_the_features_in_its_own_order(data: SkimData, events: Events) -> None:
+    some = SkimData.open(data.skim, ("y", "x"), ())
+    assert some.feature_names == ("y", "x")
+    assert some.categorical_indices == ()
+    np.testing.assert_array_equal(some.features(0, N), expected_features(events)[:, [1, 0]])
+
+
+def test_an_unknown_feature_is_an_error_with_the_nearest(data: SkimData) -> None:
+    with pytest.raises(MissingColumnError, match="no column 'noize'.*did you mean 'noise'") as raised:
+        SkimData.open(data.skim, ("x", "noize"))
+    assert raised.value.nearest == "noise"
+    with pytest.raises(MissingColumnError, match="did you mean 'njets'"):
+        SkimData.open(data.skim, ("x",), ("n_jets",))
+
+
+def test_principal_components_need_all_their_features(tmp_path: Path, events: Events) -> None:
+    with open_skim(tmp_path / "pca.h5", events, steps=(("scaler", Scaler()), ("pca", Pca(2)))) as skim:
+        data = SkimData.open(skim)
+        assert data.feature_names == ("pca_0", "pca_1", "njets")
+        assert data.categorical_indices == (2,)
+        assert data.features(0, N).shape == (N, 3)
+        with pytest.raises(SkimError, match="step 'pca' of the input pipe mixes features"):
+            SkimData.open(skim, ("x", "y"))
+
+
+def test_a_skim_to_predict_on_is_none_to_train_on(tmp_path: Path, events: Events) -> None:
+    with open_skim(tmp_path / "sample.h5", events, metadata={"input_pipe": None}) as skim:
+        with pytest.raises(SkimError, match="no input pipe.*for_training=true"):
+            SkimData.open(skim)
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """A step of the user's own."""
+
+    def fit(self, moments: Any, names: Any) -> "Doubled":
+        return self
+
+    def transform(self, features_NF: np.ndarray) -> np.ndarray:
+        return features_NF * 2
+
+    def output_names(self, names: Any) -> tuple[str, ...]:
+        return tuple(f"{name}_doubled" for name in names)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_state(cls, state: Any) -> "Doubled":
+        return cls()
+
+
+def test_a_users_step_comes_from_the_config_never_from_the_skim(tmp_path: Path, events: Events) -> None:
+    with open_skim(tmp_path / "user.h5", events, steps=(("my.Doubled", Doubled()),)) as skim:
+        with pytest.raises(SkimError, match="a step 'my.Doubled' that is not built in.*under 'steps'"):
+            SkimData.open(skim)
+        data = SkimData.open(skim, user_steps={"my.Doubled": Doubled})
+        assert data.feature_names[0] == "x_doubled"
+        np.testing.assert_array_equal(data.features(0, N)[:, 0], 2 * events.cont["x"])
+
+
+def test_a_class_without_events_is_named(data: SkimData, events: Events) -> None:
+    without = EventSource(data, np.flatnonzero(events.target != 1))
+    with pytest.raises(DataError, match=r"class 1 \(class_1\) has no events among the .* training events of fold 0"):
+        without.check_classes("training events of fold 0")
+    EventSource(data, np.arange(N)).check_classes("training events of fold 0")
