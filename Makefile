@@ -62,13 +62,12 @@ demo: $(VENV)/.core ## toy ntuples through the whole chain
 	test -n "$$run_id" || { echo "No run ID in what mlflow printed"; exit 1; }
 	step python predict.py run_id=$$run_id overwrite=true
 	step python predict.py --config-name for_evaluation run_id=$$run_id overwrite=true
-	step python evaluate.py run_id=$$run_id dataset=train
-	step python evaluate.py run_id=$$run_id dataset=test
-	index=$$(mlflow artifacts download --run-id $$run_id --artifact-path plots/test/index.html 2>/dev/null | tail -n 1)
+	step python evaluate.py run_id=$$run_id dataset=train output_path=plots/$$run_id/train
+	step python evaluate.py run_id=$$run_id dataset=test output_path=plots/$$run_id/test
 	printf '\nThe demo took %d s.\n' $$(($$(date +%s) - start))
 	printf '  run ID     %s\n' "$$run_id"
-	printf '  figures    open %s\n' "$$index"
-	printf '  scores     pred/{sample}_pred.root among the artifacts of the run\n'
+	printf '  figures    open plots/%s/test/index.html and …/train/index.html\n' "$$run_id"
+	printf '  scores     predictions/%s/{sample}_pred.root\n' "$$run_id"
 	printf '  MLflow     %s/mlflow ui    then open http://127.0.0.1:5000\n' "$(BIN)"
 
 lint: $(VENV)/.dev ## ruff

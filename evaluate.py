@@ -49,18 +49,16 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
             folds = read_overtraining(run.download(OVERTRAINING_TABLE, Path(scratch), "Train again."), len(class_names))
         options = EvaluationOptions(spec.dataset, spec.metric_weights)
         result = evaluate_predictions(predictions, classes, options, folds)
-        folder = Path(scratch) / "plots"
+        folder = Path(spec.output_path or f"{scratch}/plots")
         style = PdfStyle(**vars(spec.figures))
         write_report(result, folder, style, {"Run": run.run_id}, train_config.get("experiment_name") or "Evaluation")
         run.recorder.metrics(result.metrics)
         run.recorder.folder(folder, f"{PLOTS}/{spec.dataset}")
-        if spec.output_path is not None:
-            write_report(result, Path(spec.output_path), style, {"Run": run.run_id})
-    report(result, run.run_id)
+    report(result, run.run_id, spec.output_path)
     return result
 
 
-def report(result: "EvaluationResult", run_id: str) -> None:
+def report(result: "EvaluationResult", run_id: str, folder: str | None = None) -> None:
     """Print the areas of every class, and where the figures are."""
     from utils.evaluation.report import evaluation_figures
     from utils.logs import summary
@@ -77,7 +75,8 @@ def report(result: "EvaluationResult", run_id: str) -> None:
     summary(
         "Macro area", {f"weights: {result.options.metric_weights}": f"{result.metrics[f'{dataset}/roc_auc_macro']:.4f}"}
     )
-    summary("Look", {"mlflow ui": f"run {run_id}, Artifacts, plots/{dataset}/index.html"})
+    places = {"mlflow ui": f"run {run_id}, Artifacts, plots/{dataset}/index.html"}
+    summary("Look", places if folder is None else {"open": f"{folder}/index.html", **places})
 
 
 if __name__ == "__main__":

@@ -137,7 +137,8 @@ def _run(module: str, side: str, options: Options) -> Run:
             if name not in ("side", "report"):
                 value = getattr(options, name)
                 command += [f"--{name}", str(value.resolve() if isinstance(value, Path) else value)]
-        child = subprocess.Popen(command, cwd=ROOT)
+        threads = {"OMP_NUM_THREADS": str(options.threads)}
+        child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **threads})
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != 0:

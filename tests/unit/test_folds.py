@@ -56,6 +56,13 @@ def test_hashed_folds_are_even_and_free_of_parity_and_of_the_split() -> None:
         assert (np.abs(counts - len(folds) / n_splits) < 4.5 * np.sqrt(len(folds) * 2 / 9)).all()
 
 
+def test_hashed_folds_stay_what_they_are() -> None:
+    """Frozen numbers: another hash would route events to models that trained on them."""
+    assert FoldRule(5, "hash", "evt").assign(np.arange(12, dtype=np.uint64)).tolist() == [1, 2, 3, 0, 2, 3, 0, 2, 4, 0, 1, 4]
+    fold = FoldRule(2, "hash", "evt").assign(np.arange(10_000, dtype=np.uint64))
+    assert abs((fold == np.arange(10_000) % 2).sum() - 5000) < 4.5 * 50
+
+
 @pytest.mark.parametrize("values", [np.array([0.5, 1.0]), np.array([np.nan])])
 def test_a_split_feature_that_is_no_integer(values: np.ndarray) -> None:
     with pytest.raises(DataError, match=r"'evt' must be an integer.*, in train\.h5"):

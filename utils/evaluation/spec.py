@@ -33,7 +33,7 @@ class EvaluateSpec:
     metric_weights: MetricWeights = key("class (balanced) | event | both | none", default="class")
     event_weight: str | None = key("column with the signed event weight; null: as in the run", default=None)
     figures: FigureStyle = key("experiment style of the PDFs", default=FigureStyle())
-    output_path: str | None = key("also write the figures and index.html into this folder", default=None)
+    output_path: str | None = key("keep the figures and index.html in this folder, too", default=None)
     tracking_uri: str | None = key(
         "MLflow store; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here", default=None
     )

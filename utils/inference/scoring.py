@@ -143,16 +143,22 @@ def by_entry(
     file_indices : the skim's number of every file, in order.
     n_entries : of every file.
     n_classes : K.
+
+    Raises
+    ------
+    SkimError : an entry comes twice, out of order, or does not exist.
     """
     file = position = 0
     for block in blocks:
-        file_N, entry_N = block.origin["file_index"], block.origin["entry"]
+        entry_N = block.origin["entry"]
+        order_N = _file_order(block, file_indices)
+        _check_order(block, order_N, (file, position), n_entries)
         done = 0
         while done < len(entry_N):
-            while file_N[done] != file_indices[file]:
+            while order_N[done] != file:
                 yield from _empty(file, position, n_entries[file], n_classes)
                 file, position = file + 1, 0
-            of_file = int(np.searchsorted(file_N[done:] != file_indices[file], True)) + done
+            of_file = int(np.searchsorted(order_N, file, side="right"))
             # At most BLOCK_ROWS entries at a time, however few of them are in the skim.
             limit = min(position + BLOCK_ROWS, int(entry_N[of_file - 1]) + 1)
             stop = done + int(np.searchsorted(entry_N[done:of_file], limit))
@@ -161,6 +167,38 @@ def by_entry(
     for last in range(file, len(n_entries)):
         yield from _empty(last, position, n_entries[last], n_classes)
         position = 0
+
+
+def _file_order(block: ScoredBlock, file_indices: Sequence[int]) -> NDArray[np.intp]:
+    """(N,) positions in the list of files; SkimError where the skim has a file that the list has not."""
+    order = {index: position for position, index in enumerate(file_indices)}
+    indices, inverse_N = np.unique(block.origin["file_index"], return_inverse=True)
+    for index in indices:
+        if int(index) not in order:
+            raise SkimError(f"the skim has events of file {index}, which it does not list", remedy="Make it again.")
+    return np.array([order[int(index)] for index in indices], np.intp)[inverse_N]
+
+
+def _check_order(
+    block: ScoredBlock, order_N: NDArray[np.intp], next_entry: tuple[int, int], n_entries: Sequence[int]
+) -> None:
+    """Every row must come after the one before it, the first not before `next_entry` (file, entry)."""
+    entry_N = block.origin["entry"]
+    file, position = next_entry
+    step_N = np.diff(order_N, prepend=file)
+    wrong_N = (step_N < 0) | ((step_N == 0) & (np.diff(entry_N, prepend=position - 1) <= 0))
+    if wrong_N.any():
+        raise SkimError(
+            "the skim holds an entry twice, or out of order",
+            where=f"entry {entry_N[np.argmax(wrong_N)]}",
+            remedy="Make the skim to predict with for_training=false: one process per sample.",
+        )
+    beyond_N = entry_N >= np.asarray(n_entries)[order_N]
+    if beyond_N.any():
+        raise SkimError(
+            f"the skim holds entry {entry_N[np.argmax(beyond_N)]}, which its file does not have",
+            remedy="The ntuples changed since they were skimmed: run preprocess.py again.",
+        )
 
 
 def _empty(file: int, start: int, end: int, n_classes: int) -> Iterator[EntryRange]:
@@ -172,13 +210,6 @@ def _empty(file: int, start: int, end: int, n_classes: int) -> Iterator[EntryRan
 
 def _scatter(file: int, start: int, stop: int, block: ScoredBlock, rows: slice, n_classes: int) -> EntryRange:
     local_V = block.origin["entry"][rows] - start
-    twice = np.flatnonzero(np.diff(local_V) <= 0)
-    if len(twice) or (len(local_V) and local_V[0] < 0):
-        raise SkimError(
-            "the skim holds an entry twice, or out of order",
-            where=f"entry {start + (int(local_V[twice[0]]) if len(twice) else int(local_V[0]))}",
-            remedy="Make the skim to predict with for_training=false: one process per sample.",
-        )
     scores_NK = np.full((stop - start, n_classes), UNSCORED, np.float32)
     is_valid_N = np.zeros(stop - start, np.uint8)
     scores_NK[local_V] = block.scores_NK[rows]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import SkimError
+from utils.errors import DataError, SkimError
 from utils.events import in_training_split, salted
 from utils.folds import check_balance
 from utils.loading import EventSource, SkimData, WeightReport, training_weights
@@ -133,6 +133,12 @@ def cross_train(
         train, factor = _source(training, train_N, None)
         valid, _ = _source(training, valid_N & training.may_train_N, factor)
         train.check_classes(f"training events of fold {fold}")
+        if valid.n_events == 0:
+            raise DataError(
+                f"no events are left to watch the training of model {fold} with",
+                where=str(training.data.skim.path),
+                remedy="Use fewer folds, or with n_splits=1 a smaller train_size.",
+            )
         estimator = make_estimator()
         estimator.fit(train, valid, monitor_of(fold))
         yield TrainedFold(

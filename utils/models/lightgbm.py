@@ -93,7 +93,7 @@ class LightGBMEstimator:
             self._booster = lightgbm.train(
                 params, train_set, valid_sets=sets, valid_names=names, callbacks=[_report_to(monitor)]
             )
-        except lightgbm.basic.LightGBMError as error:
+        except (lightgbm.basic.LightGBMError, ValueError) as error:
             raise ConfigError(
                 f"LightGBM refuses its parameters ({error})", where="model_param", remedy="Mend or remove them."
             ) from error

@@ -39,6 +39,12 @@ class SklearnEstimator:
         """Fit on the whole of `train`; `valid` is handed on where the library's `fit` takes an `eval_set`."""
         self._n_classes = train.data.n_classes
         self._model = self._factory()
+        if not hasattr(self._model, "predict_proba"):
+            raise ConfigError(
+                f"'{self._factory.target}' gives no probabilities",
+                where="model_param._target_",
+                remedy="Choose a classifier with predict_proba.",
+            )
         accepted = inspect.signature(self._model.fit).parameters
         events, watched = train.whole(), valid.whole()
         options: dict[str, Any] = {}
@@ -53,7 +59,14 @@ class SklearnEstimator:
         if "eval_set" in accepted:
             options |= _watched(watched, accepted)
         self._set_categorical(train)
-        self._model.fit(events.features_NF, events.target_N, **options)
+        try:
+            self._model.fit(events.features_NF, events.target_N, **options)
+        except ValueError as error:
+            raise ConfigError(
+                f"'{self._factory.target}' cannot be trained ({str(error).strip()})",
+                where="model_param",
+                remedy="Mend its parameters, or choose another model.",
+            ) from error
         self._report(watched, monitor)
 
     def _set_categorical(self, train: EventSource) -> None:

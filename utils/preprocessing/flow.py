@@ -105,7 +105,7 @@ def run_preprocessing(spec: PreprocessSpec, config: Mapping[str, Any] | None = N
 
 
 @dataclass(frozen=True)
-class _Done:
+class _PassResult:
     outputs: Mapping[str, Path]
     n_rows: Mapping[str, int]
     class_counts: Mapping[str, Sequence[int]]
@@ -135,7 +135,7 @@ class _Pass:
         self.steps = configured_steps(spec) if spec.for_training else ()
         self.moments = MomentsAccumulator(len(spec.cont_features), with_covariance=_needs_covariance(self.steps))
 
-    def run(self, config: Mapping[str, Any]) -> _Done:
+    def run(self, config: Mapping[str, Any]) -> _PassResult:
         """Read, select, split and write; then finish what needs the whole sample."""
         pipe_path = Path(self.spec.output_path) / f"{self.spec.pipe_name}.json"
         if self.spec.for_training:
@@ -155,7 +155,7 @@ class _Pass:
                 part = outputs.enter_context(atomic_output(pipe_path, overwrite=self.spec.overwrite is True))
                 part.write_text(json.dumps(pipe.to_dict(), indent=1) + "\n")
             counts = {node: counts.tolist() for node, counts in nodes.class_counts.items()}
-            return _Done(nodes.paths, nodes.n_rows, counts, cutflow, pipe, duplicates)
+            return _PassResult(nodes.paths, nodes.n_rows, counts, cutflow, pipe, duplicates)
 
     def _fill(self, nodes: OutputNodes) -> None:
         total = sum(file.fingerprint.n_entries for sample in self.samples for file in self.inputs.of(sample.name))

@@ -221,6 +221,11 @@ def test_a_class_that_misses_a_fold_is_an_error(tmp_path: Path) -> None:
             trained(data)
 
 
+def test_nothing_to_watch_is_an_error(data: SkimData) -> None:
+    with pytest.raises(DataError, match="no events are left to watch.*smaller train_size"):
+        trained(data, n_splits=1, train_size=0.999999)
+
+
 def test_an_empty_skim_is_an_error(tmp_path: Path) -> None:
     events = toy_events(4, n_classes=2)
     empty = type(events)(

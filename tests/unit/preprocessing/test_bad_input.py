@@ -165,7 +165,7 @@ def test_a_class_without_events(skims: Callable[..., Any], folder: Path, tmp_pat
 def test_a_class_that_the_test_node_lacks_is_a_warning(skims: Callable[..., Any], folder: Path) -> None:
     sample = Sample("signal", (Process("S", "entry==7", 0),))
     with captured_log() as log:
-        run = skims(folder, input_samples=(sample, FAKES), train_size=0.99)
+        run = skims(folder, input_samples=(sample, FAKES), train_size=0.9)
     assert any("class 0 (S) has no events in 'test'" in line for line in log)
     assert run.result.class_counts["test"][0] == 0
 

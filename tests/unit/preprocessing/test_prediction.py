@@ -104,7 +104,10 @@ def test_the_pipe_of_other_features_is_refused_before_anything_is_written(
 ) -> None:
     training = skims(cont_features=("m_vis", "pt_1", "eta_1"))
     out = tmp_path / "out"
-    for path, problem in ((training.folder / "input_pipe", "other continuous features"), (out / "none", "no such input pipe")):
+    for path, problem in (
+        (training.folder / "input_pipe", "other continuous features"),
+        (out / "none", "no such input pipe"),
+    ):
         with pytest.raises(SkimError, match=problem):
             skims(**PREDICT, input_pipe_file=str(path), output_path=str(out))
         assert not list(out.glob("*"))

@@ -29,8 +29,19 @@ def in_order(run: Any, name: str) -> np.ndarray:
 
 
 def test_columns_keep_their_values_and_types(skims: Callable[..., Any], taus: dict[str, Any]) -> None:
-    run = skims(input_samples=TAUS, misc_features=("evt", "run", "weight", "is_mc", "m_vis2"), new_variables={"m_vis2": "m_vis"})
-    types = {"pt_1": "f4", "m_vis": "f4", "njets": "i4", "evt": "u8", "run": "u4", "weight": "f4", "is_mc": "u1", "m_vis2": "f8"}
+    run = skims(
+        input_samples=TAUS, misc_features=("evt", "run", "weight", "is_mc", "m_vis2"), new_variables={"m_vis2": "m_vis"}
+    )
+    types = {
+        "pt_1": "f4",
+        "m_vis": "f4",
+        "njets": "i4",
+        "evt": "u8",
+        "run": "u4",
+        "weight": "f4",
+        "is_mc": "u1",
+        "m_vis2": "f8",
+    }
     branches = {**taus, "m_vis2": taus["m_vis"]}
     for name, dtype in types.items():
         assert run.both(name).dtype == np.dtype(dtype), name
@@ -103,7 +114,9 @@ def test_features_are_clipped_and_cuts_see_what_was_before(skims: Callable[..., 
     assert np.array_equal(in_order(run, "eta_2"), taus["eta_1"][keep]), "only the feature is clipped"
 
 
-def test_a_cut_may_use_branches_and_variables_that_are_not_kept(skims: Callable[..., Any], taus: dict[str, Any]) -> None:
+def test_a_cut_may_use_branches_and_variables_that_are_not_kept(
+    skims: Callable[..., Any], taus: dict[str, Any]
+) -> None:
     run = skims(
         input_samples=(Sample("taus", (Process("Taus", "(ht>50) & ~is_mc & (m_vis<100)", 0),)),),
         new_variables={"ht": "sum(jet_pt)"},
@@ -225,13 +238,16 @@ def test_nan_among_the_categories(skims: Callable[..., Any], holes: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("value", "policy"), [("error", NonFinite()), ("drop", NonFinite("drop")), ({"fill": "-1e2"}, NonFinite("fill", -100.0))]
+    ("value", "policy"),
+    [("error", NonFinite()), ("drop", NonFinite("drop")), ({"fill": "-1e2"}, NonFinite("fill", -100.0))],
 )
 def test_policies_as_they_are_written(value: Any, policy: NonFinite) -> None:
     assert NonFinite.from_config(value, "non_finite") == policy
 
 
-@pytest.mark.parametrize("value", ["skip", {"fill": "x"}, {"fill": None}, {"fill": ".nan"}, {"fill": float("inf")}, {}, 3, None])
+@pytest.mark.parametrize(
+    "value", ["skip", {"fill": "x"}, {"fill": None}, {"fill": ".nan"}, {"fill": float("inf")}, {}, 3, None]
+)
 def test_policies_that_are_none(value: Any) -> None:
     with pytest.raises(ConfigError, match="is no policy"):
         NonFinite.from_config(value, "non_finite")
@@ -257,7 +273,9 @@ def kinds(tmp_path_factory: pytest.TempPathFactory, ntuple: Callable[..., Path])
 
 
 @pytest.mark.parametrize("role", ["cont_features", "cat_features", "misc_features", "identity", "weight_name"])
-@pytest.mark.parametrize(("branch", "problem"), [("name", "'name' is text, not a number"), ("jets", "'jets' has several values")])
+@pytest.mark.parametrize(
+    ("branch", "problem"), [("name", "'name' is text, not a number"), ("jets", "'jets' has several values")]
+)
 def test_text_and_jagged_branches_are_named(
     skims: Callable[..., Any], kinds: Path, role: str, branch: str, problem: str
 ) -> None:
@@ -267,7 +285,8 @@ def test_text_and_jagged_branches_are_named(
 
 
 @pytest.mark.parametrize(
-    ("branch", "problem"), [("half", "'half' must be an integer, but 20 of 40"), ("huge", "'huge' holds categories beyond")]
+    ("branch", "problem"),
+    [("half", "'half' must be an integer, but 20 of 40"), ("huge", "'huge' holds categories beyond")],
 )
 def test_categories_are_integers_of_32_bits(skims: Callable[..., Any], kinds: Path, branch: str, problem: str) -> None:
     with pytest.raises(DataError, match=rf"{problem}.*a\.root:events"):

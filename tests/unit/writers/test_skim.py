@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,6 +77,8 @@ def test_every_group_opens_with_pandas(tmp_path: Path, compression: str) -> None
     pieces = [rows(500), rows(0), rows(1, 1), rows(2000, 2)]
     path = write(tmp_path / "train.h5", pieces, compression=compression)
     check_with_pandas(path, pieces)
+    with tables.open_file(str(path)) as file:
+        assert file.root.targets.table._v_attrs["NROWS"] == 2501
     assert pd.read_hdf(path, key="misc_features")["evt"].max() > 2**53
 
 

@@ -1,0 +1,164 @@
+"""LightGBM: the same trees as `lightgbm.train` on matrices, from a stream; and parameters that cannot be."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+
+from tests.skims import open_skim, toy_events
+from utils.errors import ConfigError
+from utils.loading import EventSource, SkimData
+from utils.models import lightgbm as module
+from utils.models.crosstrain import predict_rows
+from utils.models.lightgbm import LightGBMEstimator
+
+N = 1200
+PARAMS = {"num_iterations": 10, "num_leaves": 7, "min_data_in_leaf": 5, "seed": 1, "deterministic": True, "force_row_wise": True, "num_threads": 1}  # fmt: skip  # noqa: E501
+
+
+def silent(step: int, values: Mapping[str, float]) -> None: ...
+
+
+@pytest.fixture(params=[2, 4])
+def data(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SkimData]:
+    with open_skim(tmp_path / "train.h5", toy_events(N, n_classes=request.param)) as skim:
+        yield SkimData.open(skim)
+
+
+def halves(data: SkimData, weight: bool = False) -> tuple[EventSource, EventSource]:
+    rows_N = np.arange(N)
+    weight_N = np.linspace(0.5, 1.5, N // 2, dtype=np.float32) if weight else None
+    return EventSource(data, rows_N[rows_N % 2 == 1], weight_N), EventSource(data, rows_N[rows_N % 2 == 0], weight_N)
+
+
+def fitted(data: SkimData, monitor: Any = silent, weight: bool = False, **params: Any) -> LightGBMEstimator:
+    made = LightGBMEstimator({**PARAMS, **params})
+    made.fit(*halves(data, weight), monitor)
+    return made
+
+
+def scores(model: LightGBMEstimator, data: SkimData) -> np.ndarray:
+    return predict_rows(model, data, np.arange(N))
+
+
+@pytest.mark.parametrize("weight", [False, True])
+def test_it_is_what_lightgbm_makes_of_the_whole_matrix(data: SkimData, weight: bool) -> None:
+    """Bins are those of all events, so the reference shares them as well."""
+    train, valid = halves(data, weight)
+    everything = lightgbm.Dataset(
+        data.features(0, N).astype(np.float64),
+        label=data.target_N,
+        categorical_feature=[3],
+        params={"feature_pre_filter": False, "verbosity": -1},
+        free_raw_data=False,
+    ).construct()
+    objective = {"objective": "binary"} if data.n_classes == 2 else {"objective": "multiclass", "num_class": 4}
+    subset = everything.subset(train.rows_N.tolist()).construct()
+    if weight:
+        subset.set_weight(train.weight_N)
+    booster = lightgbm.train({**PARAMS, **objective, "feature_pre_filter": False, "verbosity": -1}, subset)
+    reference = booster.predict(data.features(0, N))
+    reference_NK = np.stack([1 - reference, reference], axis=1) if data.n_classes == 2 else reference
+    np.testing.assert_allclose(scores(fitted(data, weight=weight), data), reference_NK, atol=1e-6)
+    assert valid.n_events == N // 2
+
+
+@pytest.mark.parametrize("rows", [1, 37, 500])
+def test_the_size_of_the_batches_it_is_binned_from_does_not_matter(
+    data: SkimData, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected_NK = scores(fitted(data), data)
+    monkeypatch.setattr(module, "SEQUENCE_ROWS", rows)
+    monkeypatch.setattr(module._SkimSequence, "batch_size", rows)
+    module._binned.clear()
+    # Fewer sampled rows than there are, so that single rows are asked for as well.
+    np.testing.assert_array_equal(scores(fitted(data), data), expected_NK)
+    sampled_NK = scores(fitted(data, bin_construct_sample_cnt=300), data)
+    module._binned.clear()
+    monkeypatch.undo()
+    np.testing.assert_array_equal(scores(fitted(data, bin_construct_sample_cnt=300), data), sampled_NK)
+
+
+def test_bins_are_shared_only_between_those_that_agree_on_them(data: SkimData) -> None:
+    module._binned.clear()
+    first_NK = scores(fitted(data), data)
+    coarse_NK = scores(fitted(data, max_bin=5), data)
+    assert not np.array_equal(first_NK, coarse_NK)
+    assert len(module._binned[data.skim]) == 2
+    np.testing.assert_array_equal(scores(fitted(data, min_data_in_leaf=20, learning_rate=0.05), data).shape, (N, data.n_classes))
+    assert len(module._binned[data.skim]) == 2
+    np.testing.assert_array_equal(scores(fitted(data), data), first_NK)
+
+
+def test_bins_are_forgotten_with_the_skim(tmp_path: Path) -> None:
+    module._binned.clear()
+    with open_skim(tmp_path / "train.h5", toy_events(N)) as skim:
+        fitted(SkimData.open(skim))
+        assert len(module._binned) == 1
+    del skim
+    assert len(module._binned) == 0
+
+
+def test_early_stopping_keeps_the_best_iteration(data: SkimData, tmp_path: Path) -> None:
+    points: dict[str, dict[int, float]] = {}
+
+    def monitor(step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            points.setdefault(name, {})[step] = value
+
+    loss = "binary_logloss" if data.n_classes == 2 else "multi_logloss"
+    model = fitted(data, monitor, num_iterations=300, early_stopping=5, learning_rate=0.5, is_training_metric=True)
+    assert set(points) == {f"train-{loss}", f"valid-{loss}"}
+    curve = points[f"valid-{loss}"]
+    best = min(curve, key=lambda step: curve[step])
+    assert model.n_iterations == best < 300
+    assert max(curve) == best + 5
+    shorter = fitted(data, num_iterations=best, learning_rate=0.5)
+    np.testing.assert_array_equal(scores(model, data), scores(shorter, data))
+    model.save(tmp_path)
+    assert LightGBMEstimator.load(tmp_path).n_iterations == best
+
+
+def test_the_curve_is_the_loss(data: SkimData) -> None:
+    points: list[float] = []
+    model = fitted(data, lambda step, values: points.append(values[next(iter(values))]), weight=True)
+    valid = halves(data, weight=True)[1]
+    scores_NK = scores(model, data)[valid.rows_N].astype(np.float64)
+    losses_N = -np.log(np.take_along_axis(scores_NK, valid.target_N[:, None].astype(int), axis=1)[:, 0])
+    assert points[-1] == pytest.approx(np.average(losses_N, weights=valid.weight_N), rel=1e-4)
+    assert len(points) == 10
+
+
+@pytest.mark.parametrize("objective", ["multiclassova", "softmax"])
+def test_scores_of_any_multiclass_objective_add_up_to_one(data: SkimData, objective: str) -> None:
+    np.testing.assert_allclose(scores(fitted(data, objective=objective), data).sum(axis=1), 1, atol=1e-5)
+
+
+def test_nothing_is_said_on_the_side(data: SkimData, capfd: pytest.CaptureFixture[str], recwarn: Any) -> None:
+    fitted(data, num_boost_round=3, first_metric_only=True, metric=["auc_mu"] if data.n_classes > 2 else ["auc"])
+    assert capfd.readouterr() == ("", "")
+    assert [str(warning.message) for warning in recwarn if "arameter" in str(warning.message)] == []
+
+
+@pytest.mark.parametrize(
+    ("params", "where", "text"),
+    [
+        ({"num_iteratons": 5}, "model_param.num_iteratons", "no parameter 'num_iteratons'.*did you mean 'num_iterations'"),
+        ({"num_class": 7, "objective": "multiclass"}, "model_param.num_class", r"num_class is 7, but the skim has [24] classes"),
+        ({"objective": "regression"}, "model_param.objective", "objective 'regression' gives no probabilities"),
+        ({"objective": "binery"}, "model_param.objective", "objective 'binery' gives no probabilities"),
+        ({"num_leaves": 1}, "model_param", "LightGBM refuses its parameters.*num_leaves"),
+        ({"metric": "rocauc", "early_stopping": 5}, "model_param", "LightGBM refuses its parameters"),
+    ],
+)
+def test_parameters_that_cannot_be_are_errors(data: SkimData, params: dict, where: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text) as raised:
+        fitted(data, **params)
+    assert raised.value.where == where
+
+
+def test_parameters_may_be_text_as_yaml_reads_them(data: SkimData) -> None:
+    np.testing.assert_array_equal(scores(fitted(data, learning_rate="2e-1"), data), scores(fitted(data, eta=0.2), data))
