@@ -1,8 +1,9 @@
 """Preprocessing against the load-everything way and against the floor of reading and writing alone.
 
 All sides read the same ntuples from a warm page cache and end with HDF5 files. Load-everything is what analyses do:
-`arrays(library="pd")` per process, concatenate, split, scale, `to_hdf`, uncompressed. The floor reads the needed
-branches and writes the columns that we keep with our writer, one thread, without looking at them.
+`arrays(library="pd")` per process, concatenate, split, scale, `to_hdf`, uncompressed; it is spared the names of the
+processes, which pandas would pickle. The floor reads the needed branches and writes the columns that we keep with our
+writer, one thread, without looking at them.
 """
 
 import itertools
@@ -82,26 +83,27 @@ def _load_everything(options: Options) -> Result:
     branches = [*FEATURES, *MISC, "category"]
     started = time.perf_counter()
     frames = []
-    for name, (cut, target) in PROCESSES.items():
+    for cut, target in PROCESSES.values():
         for path in sorted(ntuples(options.folder, options.events).glob("*.root")):
             with uproot.open(path) as file:
                 frame = file[TREE].arrays(branches, library="pd")
             frame = frame[frame.eval(cut)]
-            frames.append(frame.assign(group_name=name, target=target))
+            frames.append(frame.assign(target=target))
     data = pd.concat(frames, ignore_index=True)
     del frames, frame
     nodes = train_test_split(data, train_size=TRAIN_SIZE, random_state=1)
     del data
     scaler = StandardScaler().fit(nodes[0][FEATURES])
     n_rows = {}
-    for node, part in zip(("train", "test"), nodes, strict=True):
+    for node in ("train", "test"):
+        part = nodes.pop(0)
         counts = part["target"].value_counts()
         part["w_class_imbalance"] = len(part) / part["target"].map(counts)
-        part[FEATURES] = scaler.transform(part[FEATURES]).astype("float32")
+        part[FEATURES] = scaler.transform(part[FEATURES])
         file_name = output / f"{node}.h5"
         part[FEATURES].to_hdf(file_name, key="cont_features")
         part[[*MISC, "w_class_imbalance"]].to_hdf(file_name, key="misc_features")
-        part[["target", "group_name"]].to_hdf(file_name, key="targets")
+        part[["target"]].to_hdf(file_name, key="targets")
         n_rows[node] = len(part)
     return Result(time.perf_counter() - started, sum(n_rows.values()), {"train": n_rows["train"]})
 

@@ -43,17 +43,21 @@ class Workplace:
         """Of the store that the commands make here."""
         return f"sqlite:///{self.folder}/mlflow.db"
 
-    def run(self, script: str, *arguments: str) -> str:
-        """Run a script of the project here, and give what it printed; a failure shows all of it."""
-        done = subprocess.run(
-            [sys.executable, str(REPOSITORY / script), *arguments],
-            cwd=self.folder,
-            env=environment(),
+    def attempt(self, *command: str, cwd: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python with these arguments here (or in `cwd`), with further environment variables."""
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd or self.folder,
+            env=environment() | variables,
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE,
             check=False,
         )
+
+    def run(self, script: str, *arguments: str) -> str:
+        """Run a script of the project here, and give what it printed; a failure shows all of it."""
+        done = self.attempt(str(REPOSITORY / script), *arguments)
         assert done.returncode == 0, f"{script} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -1,6 +1,5 @@
 """Scores of a skim, block by block, and where they belong among the entries of the ntuples."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from utils.errors import SkimError
 from utils.events import in_training_split
 from utils.models.ensemble import RoutedEnsemble
-from utils.preprocessing.pipe import BUILT_IN, FittedPipe, pipe_file
+from utils.preprocessing.pipe import BUILT_IN, FittedPipe, Step
 from utils.readers.skim import SkimFile
 
 BLOCK_ROWS = 200_000
@@ -56,20 +55,22 @@ def check_skim(skim: SkimFile, ensemble: RoutedEnsemble) -> None:
     content = skim.metadata.get("input_pipe")
     if content is not None:
         remedy = "It was made for another training: preprocess it with the input_pipe_file of this one."
-        _check_pipe(content, ensemble, str(skim.path), remedy)
+        _check_pipe(FittedPipe.from_dict(content, _user_steps(ensemble)), ensemble, str(skim.path), remedy)
 
 
 def check_pipe_file(path: str | None, ensemble: RoutedEnsemble) -> None:
     """SkimError unless the pipe file, where one is given, is the pipe the run was trained with."""
     if path is not None:
-        content = json.loads(pipe_file(path).read_text())
-        _check_pipe(content, ensemble, path, "Leave input_pipe_file out: the run carries its pipe.")
+        pipe = FittedPipe.load(path, _user_steps(ensemble))
+        _check_pipe(pipe, ensemble, path, "Leave input_pipe_file out: the run carries its pipe.")
 
 
-def _check_pipe(content: Mapping[str, Any], ensemble: RoutedEnsemble, where: str, remedy: str) -> None:
-    # Classes of the user's own steps are taken from the run, which is trusted, never from the file.
-    user_steps = {name: type(step) for name, step in ensemble.pipe.steps if name not in BUILT_IN}
-    pipe = FittedPipe.from_dict(content, user_steps)
+def _user_steps(ensemble: RoutedEnsemble) -> dict[str, type[Step]]:
+    """Classes of the user's own steps: taken from the run, which is trusted, never from a file."""
+    return {name: type(step) for name, step in ensemble.pipe.steps if name not in BUILT_IN}
+
+
+def _check_pipe(pipe: FittedPipe, ensemble: RoutedEnsemble, where: str, remedy: str) -> None:
     missing = [name for name in ensemble.pipe.inputs if name not in pipe.inputs]
     if missing or pipe.restricted(ensemble.pipe.inputs).to_dict() != ensemble.pipe.to_dict():
         raise SkimError("the input pipe differs from the one the run was trained with", where=where, remedy=remedy)

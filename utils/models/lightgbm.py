@@ -49,11 +49,12 @@ class _SkimSequence(lightgbm.Sequence):
 
     def __init__(self, data: SkimData) -> None:
         self._data = data
+        self._length = data.skim.n_rows  # asked for before every single row
         self._block = np.empty((0, 0))
         self._block_start = -1
 
     def __len__(self) -> int:
-        return self._data.skim.n_rows
+        return self._length
 
     def __getitem__(self, index: Any) -> NDArray[np.float64]:
         if isinstance(index, slice):

@@ -54,9 +54,10 @@ class DuplicateAudit:
     def _path(self, sample: str) -> Path:
         return Path(self._folder.name) / f"{self._samples.index(sample)}.u64"
 
-    def _partition(self, sample: str, part: int, n_parts: int) -> NDArray[np.uint64]:
-        """The sample's hashes in one partition, sorted."""
-        pieces = [hashes[hashes % np.uint64(n_parts) == part] for hashes in self._read(sample)]
+    def _partition(self, sample: str, part: int, bits: int) -> NDArray[np.uint64]:
+        """The sample's hashes whose first `bits` bits are `part`, sorted."""
+        shift = np.uint64(64 - bits)
+        pieces = [hashes if bits == 0 else hashes[hashes >> shift == part] for hashes in self._read(sample)]
         hashes = np.concatenate(pieces) if pieces else np.empty(0, np.uint64)
         hashes.sort()
         return hashes
@@ -69,13 +70,13 @@ class DuplicateAudit:
     def report(self) -> DuplicateReport:
         """Count, partition by partition."""
         total = sum(self._counts.values())
-        n_parts = total // PARTITION_SIZE + 1
+        bits = (total // PARTITION_SIZE).bit_length()
         within: Counter[str] = Counter()
         across: Counter[tuple[str, str]] = Counter()
-        for part in range(n_parts):
+        for part in range(2**bits):
             distinct = {}
             for sample in self._samples:
-                hashes = self._partition(sample, part, n_parts)
+                hashes = self._partition(sample, part, bits)
                 new = np.ones(len(hashes), bool)
                 new[1:] = hashes[1:] != hashes[:-1]
                 distinct[sample] = hashes[new]

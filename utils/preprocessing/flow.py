@@ -172,8 +172,8 @@ class _Pass:
         with RootTree(file.path, spec.input_tree_name, file_index=file.index, n_threads=spec.n_threads) as tree:
             for chunk in tree.chunks(selector.branches, spec.chunk_size):
                 weight_N = selector.weights(chunk, tree.where)
-                for process in sample.processes:
-                    self.cutflow.add((sample.name, process.name, "read"), file.index, chunk.entry, weight_N)
+                names = [process.name for process in sample.processes]
+                self.cutflow.add(sample.name, names, "read", file.index, chunk.entry, None, weight_N)
                 yield chunk.n_events, selector.select(chunk, file.relative_path, tree.where)
 
     def _store(self, sample: Sample, file: InputFile, rows: Rows, nodes: OutputNodes, behind: "_WriteBehind") -> None:
@@ -194,10 +194,8 @@ class _Pass:
             behind.submit(partial(nodes.append, node, file.index, sample, part))
 
     def _count(self, sample: Sample, file: InputFile, rows: Rows, step: str) -> None:
-        for i, process in enumerate(sample.processes):
-            chosen = rows.process_R == i if len(sample.processes) > 1 else slice(None)
-            key = (sample.name, process.name, step)
-            self.cutflow.add(key, file.index, rows.entry_R[chosen], rows.weight_R[chosen])
+        names = [process.name for process in sample.processes]
+        self.cutflow.add(sample.name, names, step, file.index, rows.entry_R, rows.process_R, rows.weight_R)
 
     def _finite(self, rows: Rows, file: InputFile) -> Rows:
         """Apply the policy for NaN and infinities among the continuous features; weights must always be finite."""

@@ -34,14 +34,17 @@ class BlockSums:
         """Add rows; entries of one file come in ascending order."""
         if len(rows_NF) == 0:
             return
-        blocks = entry_N // BLOCK_ENTRIES
-        starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1))
-        for start, stop in zip(starts, [*starts[1:], len(blocks)], strict=True):
-            block = (file_index, int(blocks[start]))
-            if block != self._open_block:
+        first, last = int(entry_N[0]) // BLOCK_ENTRIES, int(entry_N[-1]) // BLOCK_ENTRIES
+        edges = np.searchsorted(entry_N, np.arange(first + 1, last + 1) * BLOCK_ENTRIES)
+        starts = [0, *edges.tolist(), len(entry_N)]
+        for i, block in enumerate(range(first, last + 1)):
+            rows = rows_NF[starts[i] : starts[i + 1]]
+            if (file_index, block) != self._open_block:
                 self._close_block()
-                self._open_block = block
-            self._open.append(rows_NF[start:stop].copy())
+                self._open_block = (file_index, block)
+            if len(rows):
+                # Only the last block waits for the next chunk, and must not keep this one alive.
+                self._open.append(rows.copy() if block == last else rows)
 
     def _close_block(self) -> None:
         if self._open:

@@ -30,11 +30,25 @@ def training_run(experiment_name: str | None, run_name: str | None, tracking_uri
     connect(tracking_uri)
     adopted = "MLFLOW_RUN_ID" in os.environ
     if not adopted and experiment_name is not None:
-        mlflow.set_experiment(experiment_name)
+        _set_experiment(experiment_name)
     with mlflow.start_run(run_name=None if adopted else run_name) as run:
         if adopted and run_name is not None:
             mlflow.set_tag("mlflow.runName", run_name)
         yield run
+
+
+def _set_experiment(name: str) -> None:
+    try:
+        mlflow.set_experiment(name)
+    except MlflowException as error:
+        found = MlflowClient().get_experiment_by_name(name)
+        if found is None or found.lifecycle_stage != "deleted":
+            raise
+        raise RunError(
+            f"experiment '{name}' was deleted",
+            where="experiment_name",
+            remedy=f"Restore it (mlflow experiments restore --experiment-id {found.experiment_id}), or name another.",
+        ) from error
 
 
 def find_run(client: MlflowClient, run_id: str, experiment_id: str | None = None) -> Run:
@@ -48,7 +62,8 @@ def find_run(client: MlflowClient, run_id: str, experiment_id: str | None = None
         run = client.get_run(run_id)
     except MlflowException as error:
         recent = _recent_runs(client)
-        hint = f"The newest runs are: {', '.join(recent)}." if recent else "It holds no runs: start where mlflow.db is."
+        newest = ", ".join(recent[:3])
+        hint = f"The newest trainings are {newest}." if recent else "It holds no training: start where mlflow.db is."
         raise RunError(
             f"no run '{run_id}'",
             where=f"the MLflow store {mlflow.get_tracking_uri()}",
@@ -75,11 +90,17 @@ def find_run(client: MlflowClient, run_id: str, experiment_id: str | None = None
 
 
 def _recent_runs(client: MlflowClient) -> list[str]:
+    """Finished trainings, the newest first."""
     try:
         experiments = [
             experiment.experiment_id for experiment in client.search_experiments(view_type=ViewType.ACTIVE_ONLY)
         ]
-        runs = client.search_runs(experiments, max_results=3, order_by=["attributes.start_time DESC"])
+        runs = client.search_runs(
+            experiments,
+            filter_string=f"tags.`{COMPLETE_TAG}` = 'train'",
+            max_results=100,
+            order_by=["attributes.start_time DESC"],
+        )
     except MlflowException:
         return []
     return [run.info.run_id for run in runs]
