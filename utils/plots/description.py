@@ -111,9 +111,9 @@ class Heatmap:
 
     @property
     def decimals(self) -> int:
-        """As many as the typical error deserves, the same in every cell."""
+        """The same in every cell, and so many that no error is written as zero where three show it."""
         known = np.zeros(0) if self.errors is None else self.errors[self.errors > 0]
-        return 3 if known.size and float(np.median(known)) < 0.01 else 2
+        return 3 if known.size and float(np.min(known)) < 0.005 else 2
 
 
 # With so many entries or more, a printed legend stands beside the axes.

@@ -68,6 +68,9 @@ def _rc(style: PdfStyle) -> Any:
             "figure.dpi": 100,
             "axes.ymargin": 0.05,
             "axes.xmargin": 0.05,
+            # With less, the two zeros at the origin run into each other.
+            "xtick.major.pad": max(9.0, float(rc["xtick.major.pad"])),
+            "ytick.major.pad": max(9.0, float(rc["ytick.major.pad"])),
         }
     )
     return rc

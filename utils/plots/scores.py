@@ -11,6 +11,7 @@ from utils.plots.description import MANY_ENTRIES, Axis, Figure, Layer, Points, S
 from utils.plots.numbers import p_value
 
 _REST_COLOR = "#5a5a5a"
+_REST_BESIDE_GREY = "#1b3a6b"
 
 
 def density_figure(scores: CategoryScores, classes: Sequence[ClassInfo], dataset: str = "") -> Figure:
@@ -50,11 +51,12 @@ def density_figure(scores: CategoryScores, classes: Sequence[ClassInfo], dataset
 def overtraining_figure(comparison: FoldComparison, classes: Sequence[ClassInfo], dataset: str = "") -> Figure:
     """Training events (filled) against the fold held out (points); named `overtraining_{class}_fold_{i}`."""
     info = classes[comparison.class_index]
+    rest_color = _rest_color(info.color)
     layers: list[Layer] = []
     drawn = []
     parts = (
         (info.name, info.color, comparison.class_train, comparison.class_held_out, comparison.class_ks, "circle"),
-        ("others", _REST_COLOR, comparison.rest_train, comparison.rest_held_out, comparison.rest_ks, "square"),
+        ("others", rest_color, comparison.rest_train, comparison.rest_held_out, comparison.rest_ks, "square"),
     )
     for name, color, train, _, _, _ in reversed(parts):
         if train is not None:
@@ -78,6 +80,12 @@ def overtraining_figure(comparison: FoldComparison, classes: Sequence[ClassInfo]
         message=None if layers else "No events to compare",
         headroom=_headroom(len(layers)),
     )
+
+
+def _rest_color(color: str) -> str:
+    """Grey for the events of all other classes, dark blue where the class itself is grey."""
+    channels = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    return _REST_BESIDE_GREY if max(channels) - min(channels) < 40 else _REST_COLOR
 
 
 def _held_out_points(density: Histogram, color: str, label: str, symbol: str) -> Points:

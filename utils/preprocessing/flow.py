@@ -19,7 +19,7 @@ from utils.preprocessing.cutflow import Cutflow, CutflowStep, as_records
 from utils.preprocessing.duplicates import DuplicateAudit, DuplicateReport
 from utils.preprocessing.inputs import InputFile, Inputs, open_inputs
 from utils.preprocessing.moments import MomentsAccumulator
-from utils.preprocessing.nodes import OutputNodes
+from utils.preprocessing.nodes import OutputNodes, output_file
 from utils.preprocessing.pipe import FittedPipe, Scaler, Step, configured_steps, fit_pipe
 from utils.preprocessing.selection import Rows, Selector
 from utils.preprocessing.spec import PreprocessSpec, Sample
@@ -73,6 +73,8 @@ def run_preprocessing(spec: PreprocessSpec, config: Mapping[str, Any] | None = N
     """
     started = time.perf_counter()
     inputs = open_inputs(spec)
+    for node in spec.output_samples if spec.for_training else [sample.name for sample in spec.input_samples]:
+        check_output(output_file(spec, node), spec.overwrite is True)
     with DuplicateAudit() as audit:
         if spec.for_training:
             done = [_Pass(spec, inputs, spec.output_samples, spec.input_samples, audit).run(config or {})]

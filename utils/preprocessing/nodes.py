@@ -12,7 +12,6 @@ from utils.errors import DataError
 from utils.events import Column
 from utils.preprocessing.selection import Rows
 from utils.preprocessing.spec import CLASS_WEIGHT_COLUMNS, PreprocessSpec, Sample
-from utils.writers.atomic import check_output
 from utils.writers.skim import SkimSchema, SkimWriter
 
 FILL_ROWS = 500_000
@@ -45,8 +44,6 @@ class OutputNodes:
         self.class_counts = {node: np.zeros(spec.n_classes, np.int64) for node in names}
         self._stack = stack
         self._writers: dict[str, SkimWriter] = {}
-        for path in self.paths.values():
-            check_output(path, spec.overwrite is True)
 
     @property
     def n_rows(self) -> dict[str, int]:
@@ -123,8 +120,14 @@ class OutputNodes:
         wanted = [name for name in CLASS_WEIGHT_COLUMNS if name in self._misc]
         if not wanted:
             return
-        with np.errstate(divide="ignore", invalid="ignore"):
-            class_weight = class_sum_w.sum() / class_sum_w
+        if "class_weight" in wanted or "w_cp" in wanted:
+            for name in [name for name, sum_w in zip(self.spec.class_names, class_sum_w, strict=True) if sum_w == 0]:
+                raise DataError(
+                    f"the weights of class {name} sum to zero, so it has no class_weight",
+                    where=f"weight {self.spec.weight_name}",
+                    remedy="Take class_weight and w_cp out, or the class.",
+                )
+        class_weight = class_sum_w.sum() / np.where(class_sum_w == 0, 1.0, class_sum_w)
         for node, writer in self._writers.items():
             imbalance = self.class_counts[node].sum() / np.maximum(self.class_counts[node], 1)
             for start in range(0, writer.n_rows, FILL_ROWS):

@@ -36,7 +36,9 @@ def written(path: Path, n: int = N, without: str = "", **more: np.ndarray) -> di
 def test_a_table_is_read_as_it_was_written(tmp_path: Path, suffix: str) -> None:
     columns = written(tmp_path / f"train{suffix}")
     table = read_predictions(tmp_path / f"train{suffix}", K, "weight")
-    np.testing.assert_array_equal(table.scores_NK, np.stack([columns[f"pred_class_{i}_proba"] for i in range(K)], axis=1))
+    np.testing.assert_array_equal(
+        table.scores_NK, np.stack([columns[f"pred_class_{i}_proba"] for i in range(K)], axis=1)
+    )
     assert table.scores_NK.dtype == np.float32
     np.testing.assert_array_equal(table.target_N, columns["target"])
     np.testing.assert_array_equal(table.event_weight_N, columns["weight"])
@@ -53,11 +55,15 @@ def test_a_dataset_without_events_is_read_as_well(tmp_path: Path, suffix: str) -
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-@pytest.mark.parametrize(("missing", "nearest"), [("target", "targets"), ("pred_class_2_proba", "pred_class_1_proba"), ("weight", "weigh")])
+@pytest.mark.parametrize(
+    ("missing", "nearest"), [("target", "targets"), ("pred_class_2_proba", "pred_class_1_proba"), ("weight", "weigh")]
+)
 def test_a_missing_column_is_an_error_with_the_remedy(tmp_path: Path, suffix: str, missing: str, nearest: str) -> None:
     more = {} if nearest.startswith("pred") else {nearest: np.zeros(N)}
     written(tmp_path / f"train{suffix}", without=missing, **more)
-    with pytest.raises(MissingColumnError, match=f"no column '{missing}', in train{suffix}.*add it to misc_features|Add it"):
+    with pytest.raises(
+        MissingColumnError, match=f"no column '{missing}', in train{suffix}.*add it to misc_features|Add it"
+    ):
         read_predictions(tmp_path / f"train{suffix}", K, "weight")
     with pytest.raises(MissingColumnError) as raised:
         read_predictions(tmp_path / f"train{suffix}", K, "weight")

@@ -59,7 +59,10 @@ def test_curves_are_forwarded_under_the_name_of_their_fold() -> None:
     curves = Curves(lambda step, values: seen.append((step, dict(values))))
     curves.monitor_of(0)(1, {"train-multi_logloss": 0.5, "valid-multi_logloss": 0.6})
     curves.monitor_of(2)(3, {"valid-multi_logloss": 0.4})
-    assert seen == [(1, {"train_0-multi_logloss": 0.5, "valid_0-multi_logloss": 0.6}), (3, {"valid_2-multi_logloss": 0.4})]
+    assert seen == [
+        (1, {"train_0-multi_logloss": 0.5, "valid_0-multi_logloss": 0.6}),
+        (3, {"valid_2-multi_logloss": 0.4}),
+    ]
 
 
 def test_a_figure_for_every_metric_with_more_than_one_point() -> None:
@@ -88,9 +91,7 @@ def test_held_out_scores_are_those_of_the_right_model(data: SkimData) -> None:
     names = [*(f"roc_auc_class_{k}" for k in range(K)), "roc_auc_macro"]
     assert set(areas) == {f"{kind}/{name}" for kind in ("cv", "cv_class", "cv_event") for name in names}
     for kind, balanced_N in (("cv", None), ("cv_class", class_balanced_weights(data.target_N, K))):
-        by_class = [
-            roc_auc_score(data.target_N == k, expected_NK[:, k], sample_weight=balanced_N) for k in range(K)
-        ]
+        by_class = [roc_auc_score(data.target_N == k, expected_NK[:, k], sample_weight=balanced_N) for k in range(K)]
         assert [areas[f"{kind}/roc_auc_class_{k}"] for k in range(K)] == pytest.approx(by_class)
         assert areas[f"{kind}/roc_auc_macro"] == pytest.approx(np.mean(by_class))
     assert areas["cv_event/roc_auc_macro"] != pytest.approx(areas["cv/roc_auc_macro"])
@@ -158,4 +159,6 @@ def test_models_without_importances_have_none(data: SkimData, tmp_path: Path, mo
     monkeypatch.setattr(Guess, "importances", lambda self: {})
     _, folds = trained(data)
     assert importance_table(data.feature_names, folds) == {}
-    assert write_training_figures(tmp_path / "plots", Curves(lambda step, values: None), data.feature_names, folds) == []
+    assert (
+        write_training_figures(tmp_path / "plots", Curves(lambda step, values: None), data.feature_names, folds) == []
+    )

@@ -92,12 +92,15 @@ class Samples:
         return str(run_preprocessing(spec, config).outputs[sample])
 
     def predict(self, skim: str, models: RoutedEnsemble | None = None, **options: Any) -> SamplePrediction:
-        defaults: dict[str, Any] = {"tree_name": None, "friend_tree_name": None, "misc_features": None, "overwrite": True}
+        defaults: dict[str, Any] = {
+            "tree_name": None,
+            "friend_tree_name": None,
+            "misc_features": None,
+            "overwrite": True,
+        }
         ntuples = options.pop("ntuples", str(self.folder / "orig" / "ww_*.root"))
         output = self.folder / "out" / "ww_pred.root"
-        return predict_friend(
-            "ww", skim, ntuples, output, models or ensemble(), NOWHERE, **(defaults | options)
-        )
+        return predict_friend("ww", skim, ntuples, output, models or ensemble(), NOWHERE, **(defaults | options))
 
 
 @pytest.fixture
@@ -123,7 +126,9 @@ def test_entry_i_of_the_friend_is_entry_i_of_the_sample(
     valid_N = pt_N > 30
     np.testing.assert_array_equal(found["evt"], evt_N)
     np.testing.assert_array_equal(found["is_valid"], valid_N.astype(np.uint8))
-    np.testing.assert_array_equal(found["pred_class_0_proba"], np.where(valid_N, (evt_N % np.uint64(2)).astype(int), -1))
+    np.testing.assert_array_equal(
+        found["pred_class_0_proba"], np.where(valid_N, (evt_N % np.uint64(2)).astype(int), -1)
+    )
     np.testing.assert_allclose(found["pred_class_1_proba"], np.where(valid_N, (pt_N - 50) / 10, -1), rtol=1e-6)
     np.testing.assert_array_equal(found["pred_class_2_proba"], np.where(valid_N, -5, -1))
     scores_NK = np.stack([found[f"pred_class_{i}_proba"] for i in range(3)], axis=1)
@@ -176,7 +181,9 @@ def test_without_event_numbers_entries_alone_decide(samples: Samples) -> None:
     for path in (samples.folder / "orig").glob("*.root"):
         content = columns(12 if path.name == "ww_0.root" else 8)
         samples._ntuple(path, {name: values for name, values in content.items() if name not in ("run", "evt")})
-    models = RoutedEnsemble(ensemble().models, FoldRule(2, "modulo", "entry"), PIPE, ("njets",), ("a", "b", "c"), "route")
+    models = RoutedEnsemble(
+        ensemble().models, FoldRule(2, "modulo", "entry"), PIPE, ("njets",), ("a", "b", "c"), "route"
+    )
     found = read(samples.predict(samples.skim(misc_features=("entry", "charge")), models))
     np.testing.assert_array_equal(found["pred_class_0_proba"], np.concatenate([np.arange(12) % 2, np.arange(8) % 2]))
     assert "entry" not in found
@@ -199,7 +206,10 @@ def test_other_events_in_a_file_of_the_same_size_are_refused(samples: Samples) -
     samples.write(50, evt=np.arange(FIRST + 10**6, FIRST + 10**6 + 50, dtype=np.uint64))
     with path.open("ab") as file:
         file.write(b"\0" * max(0, size - path.stat().st_size))
-    with pytest.raises(SkimError, match=r"the file changed since it was skimmed: (uuid|size) was .*, in .*ww_0.root.*preprocess.py again"):
+    with pytest.raises(
+        SkimError,
+        match=r"the file changed since it was skimmed: (uuid|size) was .*, in .*ww_0.root.*preprocess.py again",
+    ):
         samples.predict(skim)
 
 
@@ -227,7 +237,11 @@ def test_an_input_that_changed_since_it_was_skimmed_is_refused(samples: Samples,
         (orig / "ww_1.root").unlink()
     else:
         samples._ntuple(orig / "ww_1.root", columns(11 if change == "more" else 9))
-    text = "made from 2 files, but there are" if "file" in change else "the file changed since it was skimmed: n_entries was"
+    text = (
+        "made from 2 files, but there are"
+        if "file" in change
+        else "the file changed since it was skimmed: n_entries was"
+    )
     with pytest.raises(SkimError, match=text):
         samples.predict(skim)
 
@@ -356,7 +370,9 @@ def test_the_pipe_of_another_training_is_refused(samples: Samples, tmp_path: Pat
     check_pipe_file(str(file.with_suffix(".pkl")), own)  # as ml-framework's configs name it
     some = RoutedEnsemble(own.models, own.rule, fitted.restricted(("eta",)), (), own.class_names, "route")
     check_pipe_file(str(file), some)
-    with pytest.raises(SkimError, match="input pipe differs from the one the run was trained with, in .*input_pipe.json"):
+    with pytest.raises(
+        SkimError, match="input pipe differs from the one the run was trained with, in .*input_pipe.json"
+    ):
         check_pipe_file(str(file), ensemble())
     with pytest.raises(SkimError, match="no such input pipe"):
         check_pipe_file(str(tmp_path / "none.json"), own)

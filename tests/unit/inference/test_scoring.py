@@ -154,7 +154,9 @@ def test_a_sample_that_misses_a_fold_or_is_empty_is_normal(tmp_path: Path) -> No
     with open_skim(tmp_path / "even.h5", even) as skim:
         (only,) = scored_blocks(skim, ensemble(even), ALL)
         assert set(only.fold_N) == {0}
-    nothing = Events(*({k: v[:0] for k, v in group.items()} for group in (even.cont, even.cat, even.misc)), even.target[:0], 2)
+    nothing = Events(
+        *({k: v[:0] for k, v in group.items()} for group in (even.cont, even.cat, even.misc)), even.target[:0], 2
+    )
     with open_skim(tmp_path / "empty.h5", nothing, steps=(), metadata={"input_pipe": None}) as skim:
         assert list(scored_blocks(skim, ensemble(), ALL)) == []
 
@@ -202,13 +204,21 @@ def test_a_skim_that_does_not_fit_the_model_is_an_error(tmp_path: Path) -> None:
         check_skim(skim, ensemble())
     with open_skim(tmp_path / "no_pipe.h5", EVENTS, metadata={"input_pipe": None}) as skim:
         check_skim(skim, ensemble())
-    renamed = Events({"x": EVENTS.cont["x"], "y": EVENTS.cont["y"], "noize": EVENTS.cont["noise"]}, EVENTS.cat, EVENTS.misc, EVENTS.target, 2)
+    renamed = Events(
+        {"x": EVENTS.cont["x"], "y": EVENTS.cont["y"], "noize": EVENTS.cont["noise"]},
+        EVENTS.cat,
+        EVENTS.misc,
+        EVENTS.target,
+        2,
+    )
     with open_skim(tmp_path / "renamed.h5", renamed) as skim:
         with pytest.raises(MissingColumnError, match="no column 'noise' .a feature of the model.*did you mean 'noize'"):
             check_skim(skim, ensemble())
     for other in ({"with_mean": False}, {"with_std": False}):
         with open_skim(tmp_path / "pipe.h5", EVENTS, steps=(("scaler", Scaler(**other)),)) as skim:
-            with pytest.raises(SkimError, match="input pipe differs from the one the run was trained with.*input_pipe_file"):
+            with pytest.raises(
+                SkimError, match="input pipe differs from the one the run was trained with.*input_pipe_file"
+            ):
                 check_skim(skim, ensemble())
     with open_skim(tmp_path / "identity.h5", EVENTS, steps=()) as skim:
         with pytest.raises(SkimError, match="input pipe differs"):
@@ -222,4 +232,6 @@ def test_the_pipe_is_compared_for_the_features_of_the_model(tmp_path: Path) -> N
     with open_skim(tmp_path / "sample.h5", EVENTS) as skim:
         check_skim(skim, some)
         (only,) = scored_blocks(skim, some, ALL)
-        np.testing.assert_array_equal(only.scores_NK[:, 1], pipe.transform(np.stack([EVENTS.cont["y"], EVENTS.cont["x"]], axis=1))[:, 0])
+        np.testing.assert_array_equal(
+            only.scores_NK[:, 1], pipe.transform(np.stack([EVENTS.cont["y"], EVENTS.cont["x"]], axis=1))[:, 0]
+        )

@@ -78,7 +78,9 @@ def test_a_path_that_another_stages_command_line_had_to_give_is_open() -> None:
 def test_features_of_the_config_are_checked_against_the_run() -> None:
     spec().check_features(("pt", "eta"), ("njets",))
     spec(cont_features=("eta", "pt", "more"), cat_features=("njets",)).check_features(("pt", "eta"), ("njets",))
-    with pytest.raises(ConfigError, match="needs 'eta', which the config does not have.*did you mean 'eta_1'") as raised:
+    with pytest.raises(
+        ConfigError, match="needs 'eta', which the config does not have.*did you mean 'eta_1'"
+    ) as raised:
         spec(cont_features=("pt", "eta_1")).check_features(("pt", "eta"), ())
     assert raised.value.where == "cont_features"
     with pytest.raises(ConfigError, match="needs 'njets'"):

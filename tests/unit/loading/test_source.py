@@ -35,12 +35,18 @@ def expected_features(events: Events) -> np.ndarray:
 
 
 @given(rows=st.sets(st.integers(0, N - 1)), batch_rows=st.integers(1, 2 * N))
-def test_batches_hold_every_event_once_in_order(data: SkimData, events: Events, rows: set[int], batch_rows: int) -> None:
+def test_batches_hold_every_event_once_in_order(
+    data: SkimData, events: Events, rows: set[int], batch_rows: int
+) -> None:
     rows_N = np.array(sorted(rows), np.int64)
     weight_N = (rows_N + 0.5).astype(np.float32)
     batches = list(EventSource(data, rows_N, weight_N).batches(batch_rows))
     assert all(0 < len(batch.target_N) <= batch_rows for batch in batches)
-    found = [np.concatenate([getattr(batch, part) for batch in batches]) for part in ("target_N", "weight_N")] if rows else [[], []]
+    found = (
+        [np.concatenate([getattr(batch, part) for batch in batches]) for part in ("target_N", "weight_N")]
+        if rows
+        else [[], []]
+    )
     np.testing.assert_array_equal(found[0], events.target[rows_N])
     np.testing.assert_array_equal(found[1], weight_N)
     if rows:

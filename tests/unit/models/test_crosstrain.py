@@ -217,7 +217,9 @@ def test_a_class_that_misses_a_fold_is_an_error(tmp_path: Path) -> None:
     events.target[:] = events.misc["evt"] % 2  # fold 0 is class 0 alone
     with open_skim(tmp_path / "train.h5", events) as skim:
         data = SkimData.open(skim)
-        with pytest.raises(DataError, match=r"class 0 \(class_0\) has no events among the 50 training events of fold 0"):
+        with pytest.raises(
+            DataError, match=r"class 0 \(class_0\) has no events among the 50 training events of fold 0"
+        ):
             trained(data)
 
 
@@ -253,5 +255,3 @@ def test_folds_know_what_they_were_made_from(data: SkimData) -> None:
 def test_a_fresh_model_for_every_fold(data: SkimData) -> None:
     numbers = [fold.estimator.number for fold in trained(data, n_splits=4)]
     assert len(set(numbers)) == 4
-
-

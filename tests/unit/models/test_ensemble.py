@@ -177,7 +177,9 @@ def test_a_users_step_goes_with_it_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine" / "steps.py").write_text(STEP)
     target = f"{tmp_path}/mine/steps.py:Log"
     pipe = FittedPipe(("x", "y", "noise"), ((target, Factory(target)()), *toy_pipe(EVENTS).steps))
-    made = RoutedEnsemble(trained(tmp_path, 1).models, FoldRule(1, "modulo", "evt"), pipe, ("njets",), ("a", "b", "c"), "route")
+    made = RoutedEnsemble(
+        trained(tmp_path, 1).models, FoldRule(1, "modulo", "evt"), pipe, ("njets",), ("a", "b", "c"), "route"
+    )
     made.save(tmp_path / "saved")
     expected_NK = made.predict(raw(), np.zeros(60, np.int32))
     shutil.rmtree(tmp_path / "mine")

@@ -88,7 +88,9 @@ def test_bins_are_shared_only_between_those_that_agree_on_them(data: SkimData) -
     coarse_NK = scores(fitted(data, max_bin=5), data)
     assert not np.array_equal(first_NK, coarse_NK)
     assert len(module._binned[data.skim]) == 2
-    np.testing.assert_array_equal(scores(fitted(data, min_data_in_leaf=20, learning_rate=0.05), data).shape, (N, data.n_classes))
+    np.testing.assert_array_equal(
+        scores(fitted(data, min_data_in_leaf=20, learning_rate=0.05), data).shape, (N, data.n_classes)
+    )
     assert len(module._binned[data.skim]) == 2
     np.testing.assert_array_equal(scores(fitted(data), data), first_NK)
 
@@ -146,8 +148,16 @@ def test_nothing_is_said_on_the_side(data: SkimData, capfd: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("params", "where", "text"),
     [
-        ({"num_iteratons": 5}, "model_param.num_iteratons", "no parameter 'num_iteratons'.*did you mean 'num_iterations'"),
-        ({"num_class": 7, "objective": "multiclass"}, "model_param.num_class", r"num_class is 7, but the skim has [24] classes"),
+        (
+            {"num_iteratons": 5},
+            "model_param.num_iteratons",
+            "no parameter 'num_iteratons'.*did you mean 'num_iterations'",
+        ),
+        (
+            {"num_class": 7, "objective": "multiclass"},
+            "model_param.num_class",
+            r"num_class is 7, but the skim has [24] classes",
+        ),
         ({"objective": "regression"}, "model_param.objective", "objective 'regression' gives no probabilities"),
         ({"objective": "binery"}, "model_param.objective", "objective 'binery' gives no probabilities"),
         ({"num_leaves": 1}, "model_param", "LightGBM refuses its parameters.*num_leaves"),

@@ -21,7 +21,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SkimData]:
         yield SkimData.open(skim)
 
 
-def fitted(data: SkimData, monitor: Any = lambda step, values: None, weight: bool = True, **params: Any) -> SklearnEstimator:
+def fitted(
+    data: SkimData, monitor: Any = lambda step, values: None, weight: bool = True, **params: Any
+) -> SklearnEstimator:
     rows_N = np.arange(N)
     weight_N = np.ones(N // 2, np.float32) if weight else None
     made = SklearnEstimator(params)
@@ -54,7 +56,12 @@ def test_the_loss_curve_of_a_network_is_its_curve(data: SkimData) -> None:
         points.append((step, dict(values)))
 
     model = fitted(
-        data, monitor, _target_="sklearn.neural_network.MLPClassifier", hidden_layer_sizes=[4], max_iter=6, random_state=1
+        data,
+        monitor,
+        _target_="sklearn.neural_network.MLPClassifier",
+        hidden_layer_sizes=[4],
+        max_iter=6,
+        random_state=1,
     )
     assert [step for step, values in points if "train-loss" in values] == [1, 2, 3, 4, 5, 6]
     ((last, values),) = [(step, values) for step, values in points if "valid-logloss" in values]

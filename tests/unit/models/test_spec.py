@@ -25,5 +25,7 @@ def test_what_cannot_be_is_refused(options: dict, where: str, text: str) -> None
 
 
 def test_the_rule_of_the_folds() -> None:
-    assert TrainSpec(train_file="a", n_splits=3, xtrain_split_feature="event").fold_rule == FoldRule(3, "modulo", "event")
+    assert TrainSpec(train_file="a", n_splits=3, xtrain_split_feature="event").fold_rule == FoldRule(
+        3, "modulo", "event"
+    )
     assert TrainSpec(train_file="a", folds=FoldsSpec(by="hash")).fold_rule.column == "identity"

@@ -5,10 +5,12 @@ import pytest
 
 from utils.errors import ConfigError, DataError
 from utils.metrics import roc
+from utils.metrics.distributions import compare_fold
 from utils.plots.classes import ClassInfo, classes_from_config, default_classes, parse_color, unique_names
 from utils.plots.curves import error_envelope, rejection_figure, roc_figure
 from utils.plots.description import Band, Bars, Heatmap, Line, Points, Steps
 from utils.plots.numbers import plus_minus
+from utils.plots.scores import overtraining_figure
 from utils.plots.style import PdfStyle
 from utils.plots.training import LearningCurve, importance_figure, learning_figure
 
@@ -95,6 +97,26 @@ def test_overtraining_figure_shows_the_ks(figures):
     figure = figures["overtraining_H_sig_fold_1"]
     assert sum(isinstance(layer, Points) for layer in figure.layers) == 2
     assert sum("KS p" in label for label in figure.labels) == 2
+
+
+def test_others_are_not_drawn_in_the_grey_of_the_class(events):
+    scores, target, weight = events
+    half = np.arange(600) % 2 == 0
+    first, second = ((scores[m, 0], target[m], weight[m]) for m in (half, ~half))
+    comparison = compare_fold(0, 1, first, second)
+    colors = {}
+    for name, color in (("Fakes", "#9c9ca1"), ("H_sig", "#e42536")):
+        figure = overtraining_figure(comparison, [ClassInfo(name, color)])
+        by_label = {layer.label.partition(",")[0]: layer.color for layer in figure.layers}
+        assert by_label[name] == color
+        colors[name] = by_label["others"]
+    assert colors["H_sig"] == "#5a5a5a" != colors["Fakes"]
+
+
+@pytest.mark.parametrize(("least", "decimals"), [(0.004, 3), (0.006, 2)])
+def test_no_error_of_a_confusion_matrix_is_written_as_zero(least, decimals):
+    errors = np.array([[0.02, least], [0.03, 0.02]])
+    assert Heatmap(("a", "b"), ("a", "b"), np.full((2, 2), 0.5), errors, "share").decimals == decimals
 
 
 def test_learning_figure_marks_the_best_round():

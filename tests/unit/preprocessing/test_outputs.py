@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from utils.errors import DataError, OutputError, SkimError
-from utils.preprocessing.spec import NonFinite
+from utils.preprocessing.spec import NonFinite, Process, Sample
 from utils.readers.skim import SkimFile
 
 OUTPUTS = ["input_pipe.json", "test.h5", "train.h5"]
@@ -38,6 +38,14 @@ def test_existing_outputs_are_refused_before_anything_is_read(
         skims(output_path=str(tmp_path))
     assert names(tmp_path) == [existing]
     assert (tmp_path / existing).read_text() == "precious"
+
+
+def test_samples_to_predict_are_checked_before_the_first_is_written(skims: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "taus.h5").touch()
+    samples = tuple(Sample(name, (Process(name, None, None),)) for name in ("signal", "taus"))
+    with pytest.raises(OutputError, match="exists already.*taus"):
+        skims(for_training=False, misc_features=("evt",), input_samples=samples, output_path=str(tmp_path))
+    assert not (tmp_path / "signal.h5").exists()
 
 
 def test_overwrite_replaces_them(skims: Callable[..., Any], assert_same: Callable[..., None], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from utils.errors import DataError
 from utils.preprocessing.spec import NonFinite, Process, Sample
 
 CP = ("evt", "weight", "w_class_imbalance", "class_weight", "w_cp")
@@ -45,6 +46,15 @@ def test_a_class_of_negative_yield_has_a_negative_weight(skims: Callable[..., An
     for name in ("class_weight", "w_cp"):
         assert (run.of("train", target=0)[name] < 0).all()
         assert (run.of("train", target=1)[name] > 0).all()
+
+
+def test_a_class_whose_weights_sum_to_zero_has_no_class_weight(skims: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match="weights of class zero sum to zero"):
+        skims(
+            misc_features=CP,
+            new_variables={"weight": "where(njets>1, 0., 1.)"},
+            input_samples=(Sample("signal", (Process("zero", "njets>1", 0), Process("one", "njets<=1", 1))),),
+        )
 
 
 @pytest.mark.parametrize("misc", [None, ("evt",), ("w_cp",), ("weight", "w_cp", "evt")])

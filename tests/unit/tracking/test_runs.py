@@ -41,7 +41,9 @@ def test_a_missing_artifact_is_an_error_with_the_nearest(run: TrackedRun, tmp_pa
 
 
 def test_a_dataset_that_was_not_predicted_is_an_error_with_the_nearest(run: TrackedRun, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="has no prediction of dataset 'test'.*predict.py --config-name for_evaluation") as raised:
+    with pytest.raises(
+        RunError, match="has no prediction of dataset 'test'.*predict.py --config-name for_evaluation"
+    ) as raised:
         run.download_prediction("test", tmp_path)
     assert raised.value.nearest is None
     for name in ("train.csv", "test.parquet", "ww_pred.root"):

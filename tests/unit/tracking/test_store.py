@@ -78,7 +78,9 @@ def test_a_training_that_did_not_finish_is_refused(client: MlflowClient, status:
     run_id = new_run(client, new_experiment(client, f"died {status}"), complete=False)
     if status is not None:
         client.set_terminated(run_id, status)
-    with pytest.raises(RunError, match=f"the training of run '{run_id}' did not finish .MLflow says {status or 'RUNNING'}"):
+    with pytest.raises(
+        RunError, match=f"the training of run '{run_id}' did not finish .MLflow says {status or 'RUNNING'}"
+    ):
         TrackedRun.open(run_id)
 
 
