@@ -1,5 +1,6 @@
 """Evaluate the predictions of a run: metrics and figures, logged to the same run."""
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,11 +50,13 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
             folds = read_overtraining(run.download(OVERTRAINING_TABLE, Path(scratch), "Train again."), len(class_names))
         options = EvaluationOptions(spec.dataset, spec.metric_weights)
         result = evaluate_predictions(predictions, classes, options, folds)
-        folder = Path(spec.output_path or f"{scratch}/plots")
+        folder = Path(scratch) / "plots"
         style = PdfStyle(**vars(spec.figures))
         write_report(result, folder, style, {"Run": run.run_id}, train_config.get("experiment_name") or "Evaluation")
         run.recorder.metrics(result.metrics)
         run.recorder.folder(folder, f"{PLOTS}/{spec.dataset}")
+        if spec.output_path is not None:
+            shutil.copytree(folder, spec.output_path, dirs_exist_ok=True)
     report(result, run.run_id, spec.output_path)
     return result
 

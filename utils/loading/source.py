@@ -49,9 +49,9 @@ class SkimData:
     ) -> "SkimData":
         """Check the features against the skim and restrict its pipe to them; None means all the skim has."""
         metadata = skim.metadata
-        if metadata.get("input_pipe") is None:
+        if metadata.get("input_pipe") is None or not metadata.get("for_training"):
             raise SkimError(
-                "the skim has no input pipe",
+                "the skim was made to predict on, not to train on",
                 where=str(skim.path),
                 remedy="Train on a skim made with for_training=true.",
             )
