@@ -37,13 +37,18 @@ class Implementation:
 
 N = 1600
 LIGHTGBM, SKLEARN = "utils.models.lightgbm.LightGBMEstimator", "utils.models.sklearn.SklearnEstimator"
-BOOSTED = {"learning_rate": 0.3, "random_state": 1}
+TREES = {"num_leaves": 7, "min_data_in_leaf": 5, "seed": 1, "deterministic": True, "force_row_wise": True}
+HISTGB, MLP, XGB = (
+    {"_target_": "sklearn.ensemble.HistGradientBoostingClassifier", "learning_rate": 0.3, "random_state": 1},
+    {"_target_": "sklearn.neural_network.MLPClassifier", "hidden_layer_sizes": [16], "random_state": 1},
+    {"_target_": "xgboost.XGBClassifier", "learning_rate": 0.3, "random_state": 1},
+)
 IMPLEMENTATIONS = [
-    Implementation("lightgbm", LIGHTGBM, {"num_iterations": 12, "num_leaves": 7, "min_data_in_leaf": 5, "seed": 1, "deterministic": True, "force_row_wise": True}, "lightgbm", 12),
-    Implementation("histgb", SKLEARN, {"_target_": "sklearn.ensemble.HistGradientBoostingClassifier", "max_iter": 12, **BOOSTED}, "sklearn", 12),
-    Implementation("mlp", SKLEARN, {"_target_": "sklearn.neural_network.MLPClassifier", "hidden_layer_sizes": [16], "learning_rate_init": 0.02, "max_iter": 30, "random_state": 1}, "sklearn", 30),
-    Implementation("xgboost", SKLEARN, {"_target_": "xgboost.XGBClassifier", "n_estimators": 12, "max_depth": 3, **BOOSTED}, "xgboost", 12),
-]  # fmt: skip
+    Implementation("lightgbm", LIGHTGBM, {**TREES, "num_iterations": 12}, "lightgbm", 12),
+    Implementation("histgb", SKLEARN, {**HISTGB, "max_iter": 12}, "sklearn", 12),
+    Implementation("mlp", SKLEARN, {**MLP, "learning_rate_init": 0.02, "max_iter": 30}, "sklearn", 30),
+    Implementation("xgboost", SKLEARN, {**XGB, "n_estimators": 12, "max_depth": 3}, "xgboost", 12),
+]
 
 # scikit-learn says that an MLP with so few iterations has not converged: it need not.
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")

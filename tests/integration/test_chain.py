@@ -1,4 +1,4 @@
-"""The whole chain on a small toy, as a user types it: what it writes, what it logs, and what it says on the terminal."""
+"""The whole chain on a small toy, as a user types it: what it writes, what it logs, what it says on the terminal."""
 
 import importlib
 import json
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import mlflow
@@ -243,8 +242,10 @@ def test_a_run_explains_itself(chain: Chain) -> None:
         "pred/train.csv",
         "pred/test.csv",
         *(f"pred/{sample}_pred.root" for sample in SAMPLES),
-        *(f"plots/training/{name}" for name in ("importance_gain.html", "importance_gain.csv", "learning_multi_logloss.html", "pdf/learning_multi_logloss.pdf")),
-    }  # fmt: skip
+        *(f"plots/training/importance_gain.{suffix}" for suffix in ("html", "csv")),
+        "plots/training/learning_multi_logloss.html",
+        "plots/training/pdf/learning_multi_logloss.pdf",
+    }
     config = yaml.safe_load(Path(chain.client.download_artifacts(chain.run_id, "config/train.yaml")).read_text())
     assert config["n_splits"] == 2
     assert config["negative_weights"] == "error", "defaults are recorded as well"
@@ -371,9 +372,10 @@ def project(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def mlflow_run(chain: Chain, project: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     # Against the chain's store, because making the tables of another takes seconds.
-    done: CompletedProcess[str] = chain.place.attempt(
+    done: subprocess.CompletedProcess[str] = chain.place.attempt(
         "-m", "mlflow", "run", ".", "--env-manager", "local", *options,
-        cwd=project, MLFLOW_TRACKING_URI=chain.place.tracking_uri, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        cwd=project, MLFLOW_TRACKING_URI=chain.place.tracking_uri,
+        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done

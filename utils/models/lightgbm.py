@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from utils.errors import ConfigError, nearest_name
 from utils.loading import EventSource, SkimData
+from utils.logs import get_logger
 from utils.models.estimator import Monitor, as_probabilities
+
+logger = get_logger(__name__)
 
 SEQUENCE_ROWS = 65_536
 MODEL_FILE = "model.txt"
@@ -67,6 +70,15 @@ class _SkimSequence(lightgbm.Sequence):
         return row
 
 
+class _LogFile:
+    """Where LightGBM's own words go under `verbosity: 1`: into the run's log, not onto the terminal."""
+
+    def info(self, message: str) -> None:
+        logger.debug("%s", message.strip())
+
+    warning = info
+
+
 class LightGBMEstimator:
     """LightGBM with its own parameters.
 
@@ -84,6 +96,7 @@ class LightGBMEstimator:
     def fit(self, train: EventSource, valid: EventSource, monitor: Monitor) -> None:
         """Train; with `early_stopping`, the best iteration on `valid` is kept."""
         self._n_classes = train.data.n_classes
+        lightgbm.register_logger(_LogFile())
         params = self._complete(self.params)
         whole = _binned_dataset(train.data, params)
         train_set = _subset(whole, train)

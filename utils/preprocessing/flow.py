@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from utils.writers.atomic import atomic_output, check_output
 logger = get_logger(__name__)
 
 SKIM_FORMAT = "crossfold-skim-1"
+MAX_BEHIND = 2
 
 
 @dataclass(frozen=True)
@@ -161,43 +163,61 @@ class _Pass:
 
     def _fill(self, nodes: OutputNodes) -> None:
         total = sum(file.fingerprint.n_entries for sample in self.samples for file in self.inputs.of(sample.name))
-        with progress(total, f"skim {', '.join(self.node_names)}", "events") as bar, _WriteBehind() as behind:
+        title = f"skim {', '.join(self.node_names)}"
+        with progress(total, title, "events") as bar, _InOrder() as writing, _InOrder() as counting:
             for sample in self.samples:
                 for file in self.inputs.of(sample.name):
-                    for n_events, rows in self._selected(sample, file):
-                        self._store(sample, file, rows, nodes, behind)
+                    for n_events, rows in self._selected(sample, file, counting):
+                        self._store(sample, file, rows, nodes, writing, counting)
                         bar.update(n_events)
 
-    def _selected(self, sample: Sample, file: InputFile) -> Iterator[tuple[int, Rows]]:
+    def _selected(self, sample: Sample, file: InputFile, counting: "_InOrder") -> Iterator[tuple[int, Rows]]:
         selector = Selector(self.spec, sample, self.inputs.identity)
         spec = self.spec
         with RootTree(file.path, spec.input_tree_name, file_index=file.index, n_threads=spec.n_threads) as tree:
             for chunk in tree.chunks(selector.branches, spec.chunk_size):
-                weight_N = selector.weights(chunk, tree.where)
-                names = [process.name for process in sample.processes]
-                self.cutflow.add(sample.name, names, "read", file.index, chunk.entry, None, weight_N)
-                yield chunk.n_events, selector.select(chunk, file.relative_path, tree.where)
+                entry_N, weight_N = chunk.entry, selector.weights(chunk, tree.where)
+                counting.submit(partial(self._count, sample, file, "read", entry_N, None, weight_N))
+                rows = selector.select(chunk, file.relative_path, tree.where)
+                n_events = chunk.n_events
+                del chunk  # its memory is wanted for the next one
+                yield n_events, rows
 
-    def _store(self, sample: Sample, file: InputFile, rows: Rows, nodes: OutputNodes, behind: "_WriteBehind") -> None:
-        self._count(sample, file, rows, "cut")
+    def _store(
+        self,
+        sample: Sample,
+        file: InputFile,
+        rows: Rows,
+        nodes: OutputNodes,
+        writing: "_InOrder",
+        counting: "_InOrder",
+    ) -> None:
+        counting.submit(partial(self._count_rows, sample, file, "cut", rows))
         rows = self._finite(rows, file)
         nodes.prepare(rows, file.path)
-        new_event = np.ones(len(rows), bool)
-        new_event[1:] = rows.entry_R[1:] != rows.entry_R[:-1]
-        self.audit.add(sample.name, rows.identity_R[new_event])
+        counting.submit(partial(self._audit, sample, rows))
         if not self.spec.for_training:
-            behind.submit(partial(nodes.append, self.node_names[0], file.index, sample, rows))
+            writing.submit(partial(nodes.append, self.node_names[0], file.index, sample, rows))
             return
         train_R = in_training_split(rows.identity_R, self.spec.train_size, self.spec.seed)
         train, test = rows.take(train_R), rows.take(~train_R)
-        self.moments.add(file.index, train.entry_R, train.cont_RF)
+        counting.submit(partial(self.moments.add, file.index, train.entry_R, train.cont_RF))
         for node, part in zip(self.node_names, (train, test), strict=True):
-            self._count(sample, file, part, node)
-            behind.submit(partial(nodes.append, node, file.index, sample, part))
+            counting.submit(partial(self._count_rows, sample, file, node, part))
+            writing.submit(partial(nodes.append, node, file.index, sample, part))
 
-    def _count(self, sample: Sample, file: InputFile, rows: Rows, step: str) -> None:
+    def _audit(self, sample: Sample, rows: Rows) -> None:
+        """An event that feeds several processes is no duplicate of itself."""
+        new_event = np.ones(len(rows), bool)
+        new_event[1:] = rows.entry_R[1:] != rows.entry_R[:-1]
+        self.audit.add(sample.name, rows.identity_R[new_event])
+
+    def _count_rows(self, sample: Sample, file: InputFile, step: str, rows: Rows) -> None:
+        self._count(sample, file, step, rows.entry_R, rows.process_R, rows.weight_R)
+
+    def _count(self, sample: Sample, file: InputFile, step: str, entry_N: Any, process_N: Any, weight_N: Any) -> None:
         names = [process.name for process in sample.processes]
-        self.cutflow.add(sample.name, names, step, file.index, rows.entry_R, rows.process_R, rows.weight_R)
+        self.cutflow.add(sample.name, names, step, file.index, entry_N, process_N, weight_N)
 
     def _finite(self, rows: Rows, file: InputFile) -> Rows:
         """Apply the policy for NaN and infinities among the continuous features; weights must always be finite."""
@@ -308,22 +328,23 @@ def _needs_covariance(steps: Sequence[tuple[str, Step]]) -> bool:
     return any(not isinstance(step, Scaler) for _, step in steps)
 
 
-class _WriteBehind:
-    """Writes in a thread of its own, at most two writes behind; a failed write surfaces at the next call.
+class _InOrder:
+    """Work in a thread of its own, in order, at most a few pieces behind; an error in it surfaces at the next call.
 
     Left with an error, it waits for what is under way, so that no write runs while the output is being removed.
     """
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1)
-        self._pending: list[Future[None]] = []
+        self._pending: deque[Future[None]] = deque()
 
-    def submit(self, write: Callable[[], None]) -> None:
-        while len(self._pending) >= 2:
-            self._pending.pop(0).result()
-        self._pending.append(self._executor.submit(write))
+    def submit(self, work: Callable[[], None]) -> None:
+        """Queue a piece of work; waits while too much is queued, which bounds the memory."""
+        while len(self._pending) >= MAX_BEHIND:
+            self._pending.popleft().result()
+        self._pending.append(self._executor.submit(work))
 
-    def __enter__(self) -> "_WriteBehind":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: object) -> None:

@@ -1,8 +1,9 @@
 """ROOT trees as chunks: only the needed branches, in input order, decompressed in threads and read ahead."""
 
 import glob
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -186,18 +187,19 @@ class RootTree:
         present = self.require(wanted)
         borders = self._borders(present, chunk_size)
         with ThreadPoolExecutor(self._n_threads) as decompressors, ThreadPoolExecutor(1) as ahead:
+            waiting: deque[Future[dict[str, Column]]] = deque()
             ranges = list(pairwise(borders))
-            pending = ahead.submit(self._read, present, *ranges[0], decompressors) if ranges else None
             for i, (start, stop) in enumerate(ranges):
-                assert pending is not None
-                columns = pending.result()
-                pending = (
-                    ahead.submit(self._read, present, *ranges[i + 1], decompressors) if i + 1 < len(ranges) else None
-                )
-                chunk = Chunk(columns, self.file_index, start, stop - start)
-                if ENTRY_COLUMN in wanted and ENTRY_COLUMN not in columns:
-                    columns[ENTRY_COLUMN] = chunk.entry
-                yield chunk
+                for read in ranges[i : i + 2][len(waiting) :]:
+                    waiting.append(ahead.submit(self._read, present, *read, decompressors))
+                # Nothing here may hold on to the columns: the caller decides how long they live.
+                yield self._chunk(waiting.popleft().result(), start, stop, wanted)
+
+    def _chunk(self, columns: dict[str, Column], start: int, stop: int, wanted: set[str]) -> Chunk:
+        chunk = Chunk(columns, self.file_index, start, stop - start)
+        if ENTRY_COLUMN in wanted and ENTRY_COLUMN not in columns:
+            columns[ENTRY_COLUMN] = chunk.entry
+        return chunk
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
         """The named branches for the entries in [start, stop)."""

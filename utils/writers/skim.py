@@ -25,7 +25,7 @@ from utils.writers.atomic import atomic_output
 METADATA_KEY = "metadata"
 TEXT_GROUPS = ("targets",)
 CHUNK_BYTES = 1024**2
-CACHE_BYTES = 4 * CHUNK_BYTES  # per dataset; rows come in order, so only the last chunk is ever written twice
+CACHE_BYTES = CHUNK_BYTES  # per dataset; rows come in order, so only the last chunk is ever written twice
 
 Dtypes = Mapping[str, np.dtype[Any]]
 

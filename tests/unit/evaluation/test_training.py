@@ -95,14 +95,10 @@ def test_held_out_scores_are_those_of_the_right_model(data: SkimData) -> None:
         assert [areas[f"{kind}/roc_auc_class_{k}"] for k in range(K)] == pytest.approx(by_class)
         assert areas[f"{kind}/roc_auc_macro"] == pytest.approx(np.mean(by_class))
     assert areas["cv_event/roc_auc_macro"] != pytest.approx(areas["cv/roc_auc_macro"])
-    assert not any(name.startswith("cv_event") for name in HeldOutWithout(training, folds).areas())
-
-
-def HeldOutWithout(training: TrainingSet, folds: list[TrainedFold]) -> HeldOut:
-    held_out = HeldOut(training, None)
+    unweighted = HeldOut(training, None)
     for fold in folds:
-        held_out.add(fold)
-    return held_out
+        unweighted.add(fold)
+    assert not any(name.startswith("cv_event") for name in unweighted.areas())
 
 
 def test_a_single_models_areas_are_of_the_events_it_did_not_train_on(data: SkimData) -> None:

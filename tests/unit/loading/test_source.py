@@ -107,9 +107,9 @@ def test_principal_components_need_all_their_features(tmp_path: Path, events: Ev
 
 def test_a_skim_to_predict_on_is_none_to_train_on(tmp_path: Path, events: Events) -> None:
     for metadata in ({"for_training": False}, {"input_pipe": None}):
-        with open_skim(tmp_path / "sample.h5", events, metadata=metadata) as skim:
-            with pytest.raises(SkimError, match="made to predict on, not to train on.*for_training=true"):
-                SkimData.open(skim)
+        skim = open_skim(tmp_path / "sample.h5", events, metadata=metadata)
+        with skim, pytest.raises(SkimError, match="made to predict on, not to train on.*for_training=true"):
+            SkimData.open(skim)
 
 
 @dataclass(frozen=True)

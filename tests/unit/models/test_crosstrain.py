@@ -237,9 +237,9 @@ def test_an_empty_skim_is_an_error(tmp_path: Path) -> None:
         events.target[:0],
         2,
     )
-    with open_skim(tmp_path / "train.h5", empty, steps=()) as skim:
-        with pytest.raises(SkimError, match="the skim is empty"):
-            open_training_set(SkimData.open(skim), spec())
+    skim = open_skim(tmp_path / "train.h5", empty, steps=())
+    with skim, pytest.raises(SkimError, match="the skim is empty"):
+        open_training_set(SkimData.open(skim), spec())
 
 
 def test_folds_know_what_they_were_made_from(data: SkimData) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.skims import open_skim, toy_events
 from utils.errors import ConfigError
 from utils.loading import EventSource, SkimData
+from utils.logs import captured_log
 from utils.models import lightgbm as module
 from utils.models.crosstrain import predict_rows
 from utils.models.lightgbm import LightGBMEstimator
@@ -140,9 +141,12 @@ def test_scores_of_any_multiclass_objective_add_up_to_one(data: SkimData, object
 
 
 def test_nothing_is_said_on_the_side(data: SkimData, capfd: pytest.CaptureFixture[str], recwarn: Any) -> None:
-    fitted(data, num_boost_round=3, first_metric_only=True, metric=["auc_mu"] if data.n_classes > 2 else ["auc"])
+    """What `verbosity: 1` makes LightGBM say goes into the log file, at its level of detail."""
+    with captured_log() as messages:
+        fitted(data, num_boost_round=3, first_metric_only=True, verbosity=1, subsample=0.5, bagging_fraction=0.5)
     assert capfd.readouterr() == ("", "")
     assert [str(warning.message) for warning in recwarn if "arameter" in str(warning.message)] == []
+    assert any("Start training from score" in message for message in messages)
 
 
 @pytest.mark.parametrize(

@@ -97,16 +97,19 @@ def test_a_model_that_takes_no_weights_is_an_error_with_weights_only(data: SkimD
     assert model.n_iterations is None
 
 
+HISTGB = "sklearn.ensemble.HistGradientBoostingClassifier"
+
+
 @pytest.mark.parametrize(
     ("params", "text"),
     [
         ({}, "a mapping with _target_ is needed"),
-        ({"_target_": "sklearn.ensemble.HistGradientBoostingClasifier"}, "did you mean 'HistGradientBoostingClassifier'"),
-        ({"_target_": "sklearn.ensemble.HistGradientBoostingClassifier", "max_itr": 3}, "no argument 'max_itr'.*did you mean 'max_iter'"),
+        ({"_target_": HISTGB.replace("ss", "s")}, "did you mean 'HistGradientBoostingClassifier'"),
+        ({"_target_": HISTGB, "max_itr": 3}, "no argument 'max_itr'.*did you mean 'max_iter'"),
         ({"_target_": "sklearn.linear_model.LinearRegression"}, "LinearRegression' gives no probabilities"),
-        ({"_target_": "sklearn.ensemble.HistGradientBoostingClassifier", "max_iter": -3}, "cannot be trained.*max_iter"),
+        ({"_target_": HISTGB, "max_iter": -3}, "cannot be trained.*max_iter"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_made_is_an_error(data: SkimData, params: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         fitted(data, **params)

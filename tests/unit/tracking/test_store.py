@@ -122,9 +122,9 @@ def test_under_mlflow_run_its_run_is_adopted(client: MlflowClient, monkeypatch: 
 def test_a_deleted_experiment_is_an_error_with_the_remedy(client: MlflowClient) -> None:
     experiment = new_experiment(client, "gone")
     client.delete_experiment(experiment)
-    with pytest.raises(RunError, match="experiment 'gone' was deleted.*mlflow experiments restore"):
-        with training_run("gone", None):
-            pass
+    refused = pytest.raises(RunError, match="experiment 'gone' was deleted.*mlflow experiments restore")
+    with refused, training_run("gone", None):
+        pass
 
 
 def test_the_store_of_the_config_wins_over_that_of_the_environment(
