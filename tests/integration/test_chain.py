@@ -358,6 +358,67 @@ def test_stages_return_their_results_to_a_notebook(here: Chain, capsys: pytest.C
     shutil.rmtree("notebook")
 
 
+USER_STEP = """
+import numpy as np
+
+
+class Log:
+    def fit(self, moments, names):
+        return self
+
+    def transform(self, features_NF):
+        return np.sign(features_NF) * np.log1p(np.abs(features_NF))
+
+    def output_names(self, names):
+        return tuple(f"log_{name}" for name in names)
+
+    def state(self):
+        return {}
+
+    @classmethod
+    def from_state(cls, state):
+        return cls()
+"""
+
+
+def test_another_model_with_a_users_step_goes_through_the_chain(
+    here: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """scikit-learn, three hashed folds, the next fold watched, and a step from a file that is gone afterwards."""
+    import predict
+    import preprocess
+    import train
+
+    Path("my_steps.py").write_text(USER_STEP)
+    step, skims = "steps=[{_target_: my_steps.py:Log}]", "data/htt/2018/skims_log"
+    for kind, output in (("training_data", skims), ("prediction_data", f"{skims}/pred")):
+        composed = preprocess.main.compose(
+            ["year=2018", step, f"output_path={output}"]
+            + ([f"input_pipe_file={skims}/input_pipe.json"] if kind == "prediction_data" else []),
+            config_path=f"configs/preprocess/{kind}",
+        )
+        preprocess.main(composed.spec, composed.config)
+    composed = train.main.compose(
+        ["year=2018", "model=sklearn_histgb", "model_param.max_iter=5", "n_splits=3", "folds.by=hash", step,
+         "validation=next_fold", "unseen=average", f"train_file={skims}/train.h5",
+         f"tracking_uri={here.place.tracking_uri}"]
+    )  # fmt: skip
+    result = train.main(composed.spec, composed.config)
+    assert result.metrics["cv/roc_auc_macro"] > 0.75
+    params = here.client.get_run(result.run_id).data.params
+    assert params["features"].startswith("log_pt_1,")
+    assert "crossfold.validation" not in here.client.get_run(result.run_id).data.tags, "nothing is optimistic here"
+    Path("my_steps.py").unlink()
+    spec = predict.main.compose(
+        [f"run_id={result.run_id}", f"input_path={skims}/pred", f"tracking_uri={here.place.tracking_uri}",
+         "sample_names=[VBFHToTauTau_M125]", "output_path=with_step", "log_predictions=false"]
+    ).spec  # fmt: skip
+    (made,) = predict.main(spec)
+    assert (made.n_entries, made.n_scored, made.missing_folds) == (700, 700, ())
+    capsys.readouterr()
+    shutil.rmtree("with_step")
+
+
 @pytest.fixture(scope="module")
 def project(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the chain's data, for `mlflow run .`, which works in the project's folder."""

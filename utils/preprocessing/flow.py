@@ -220,7 +220,7 @@ class _Pass:
         self.cutflow.add(sample.name, names, step, file.index, entry_N, process_N, weight_N)
 
     def _finite(self, rows: Rows, file: InputFile) -> Rows:
-        """Apply the policy for NaN and infinities among the continuous features; weights must always be finite."""
+        """Apply the policy for NaN and infinities among the features; weights must always be finite."""
         if not np.isfinite(rows.weight_R).all():
             raise DataError(
                 f"weight '{self.spec.weight_name}' is NaN or infinite for "
@@ -229,7 +229,7 @@ class _Pass:
                 remedy="Cut these events away, or repair the weight in new_variables.",
             )
         finite_RF = np.isfinite(rows.cont_RF)
-        if finite_RF.all():
+        if finite_RF.all() and rows.no_category_R is None:
             return rows
         policy = self.spec.non_finite
         if policy.policy == "fill":
@@ -237,6 +237,8 @@ class _Pass:
             return rows
         if policy.policy == "drop":
             keep_R = np.asarray(finite_RF.all(axis=1))
+            if rows.no_category_R is not None:
+                keep_R &= ~rows.no_category_R
             self.n_dropped += int((~keep_R).sum())
             return rows.take(keep_R)
         counts = (~finite_RF).sum(axis=0)

@@ -49,6 +49,8 @@ class Rows:
     cont_RF : (R, F) float32 continuous features, raw: derived and clipped, in physical units.
     columns : categorical and misc columns, (R,) each.
     weight_R : (R,) signed event weights, float64.
+    no_category_R : (R,) True where a categorical feature is NaN or infinite and the policy is to drop such events; None
+        where there are none.
     """
 
     process_R: NDArray[np.intp]
@@ -57,6 +59,7 @@ class Rows:
     cont_RF: NDArray[np.float32]
     columns: Mapping[str, NDArray[Any]]
     weight_R: NDArray[np.float64]
+    no_category_R: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.entry_R)
@@ -73,6 +76,7 @@ class Rows:
             self.cont_RF.take(rows, axis=0),
             {name: values.take(rows) for name, values in self.columns.items()},
             self.weight_R.take(rows),
+            None if self.no_category_R is None else self.no_category_R.take(rows),
         )
 
 
@@ -153,13 +157,15 @@ class Selector:
         else:
             identity_R = hash_identity([entry_R], salt=hash_text(relative_path))
         weight = self.spec.weight_name
+        stored, no_category_R = self._columns(late, where)
         return Rows(
             process_R,
             entry_R,
             identity_R,
             self._matrix(late, len(event_R), where),
-            self._columns(late, where),
+            stored,
             np.ones(len(event_R)) if weight is None else _flat(late[weight], weight, where).astype(np.float64),
+            no_category_R,
         )
 
     @cached_property
@@ -183,10 +189,21 @@ class Selector:
                     matrix[tile, j] = column[tile]
         return matrix
 
-    def _columns(self, values: Mapping[str, Column], where: str) -> dict[str, NDArray[Any]]:
+    def _columns(
+        self, values: Mapping[str, Column], where: str
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_] | None]:
+        """Categorical and misc columns, and where a category is missing in an event that is to be dropped."""
         columns: dict[str, NDArray[Any]] = {}
+        missing_R: NDArray[np.bool_] | None = None
+        policy = self.spec.non_finite
         for name in self.spec.cat_features or ():
-            integers = as_integers(self._clipped(name, _flat(values[name], name, where)), name, where)
+            categories = self._clipped(name, _flat(values[name], name, where))
+            if policy.policy != "error" and not np.isfinite(categories).all():
+                bad_R = ~np.isfinite(categories)
+                categories = np.where(bad_R, 0.0 if policy.value is None else policy.value, categories)
+                if policy.policy == "drop":
+                    missing_R = bad_R if missing_R is None else missing_R | bad_R
+            integers = as_integers(categories, name, where)
             columns[name] = integers.astype(np.int32)
             if (columns[name] != integers).any():
                 raise DataError(
@@ -197,7 +214,7 @@ class Selector:
         for name in self.stored_misc:
             flat = _flat(values[name], name, where)
             columns[name] = flat.astype(np.uint8) if flat.dtype.kind == "b" else flat
-        return columns
+        return columns, missing_R
 
     def _clipped(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         limits = self.spec.clip.get(name)

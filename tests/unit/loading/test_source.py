@@ -58,7 +58,10 @@ def test_batches_hold_every_event_once_in_order(
 @given(rows=st.sets(st.integers(0, N - 1)))
 def test_taken_whole_it_is_what_the_batches_hold(data: SkimData, events: Events, rows: set[int]) -> None:
     rows_N = np.array(sorted(rows), np.int64)
-    whole = EventSource(data, rows_N).whole()
+    stream = EventSource.batches
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventSource, "batches", lambda source: stream(source, 10))
+        whole = EventSource(data, rows_N).whole()
     assert whole.features_NF.shape == (len(rows), 4)
     np.testing.assert_array_equal(whole.features_NF, expected_features(events)[rows_N])
     np.testing.assert_array_equal(whole.target_N, events.target[rows_N])

@@ -107,6 +107,7 @@ def test_a_frame_is_routed_by_its_split_feature_in_any_order_of_columns() -> Non
     found = predict_frame(ensemble(), frame)
     assert list(found) == [*(f"pred_class_{i}_proba" for i in range(3)), "pred_class", "pred_class_proba"]
     np.testing.assert_array_equal(found["pred_class_0_proba"], np.arange(60) % 4)
+    np.testing.assert_array_equal(found["pred_class_1_proba"], ensemble().prepared(raw())[:, 0])
     np.testing.assert_array_equal(found.index, frame.index)
     scores_NK = found[[f"pred_class_{i}_proba" for i in range(3)]].to_numpy()
     np.testing.assert_array_equal(found["pred_class"], scores_NK.argmax(axis=1))

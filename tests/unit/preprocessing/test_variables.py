@@ -237,6 +237,19 @@ def test_nan_among_the_categories(skims: Callable[..., Any], holes: Path) -> Non
         skims(holes, **{**HOLES, "cont_features": ("z",), "cat_features": ("x",)})
 
 
+@pytest.mark.parametrize("chunk_size", [200_000, 7])
+def test_nan_among_the_categories_is_dropped_or_filled_as_well(
+    skims: Callable[..., Any], holes: Path, chunk_size: int
+) -> None:
+    changes = {**HOLES, "cont_features": ("z",), "cat_features": ("x",), "chunk_size": chunk_size}
+    run = skims(holes, **changes, non_finite=NonFinite("drop"))
+    assert sorted(run.both("entry").tolist()) == sorted(set(range(60)) - {5, 20, 41})
+    run = skims(holes, **changes, non_finite=NonFinite("fill", -1.0))
+    assert np.flatnonzero(in_order(run, "x") == -1).tolist() == [5, 20, 41]
+    with pytest.raises(DataError, match="'x' must be an integer"):
+        skims(holes, **changes, non_finite=NonFinite("fill", 0.5))
+
+
 @pytest.mark.parametrize(
     ("value", "policy"),
     [("error", NonFinite()), ("drop", NonFinite("drop")), ({"fill": "-1e2"}, NonFinite("fill", -100.0))],
