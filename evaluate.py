@@ -48,13 +48,13 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
         folds: tuple[FoldScores, ...] = ()
         if spec.dataset == "train" and run.has(OVERTRAINING_TABLE):
             folds = read_overtraining(run.download(OVERTRAINING_TABLE, Path(scratch), "Train again."), len(class_names))
-        options = EvaluationOptions(spec.dataset, spec.metric_weights)
+        options = EvaluationOptions(spec.label, spec.metric_weights)
         result = evaluate_predictions(predictions, classes, options, folds)
         folder = Path(scratch) / "plots"
         style = PdfStyle(**vars(spec.figures))
         write_report(result, folder, style, {"Run": run.run_id}, train_config.get("experiment_name") or "Evaluation")
         run.recorder.metrics(result.metrics)
-        run.recorder.folder(folder, f"{PLOTS}/{spec.dataset}")
+        run.recorder.folder(folder, f"{PLOTS}/{spec.label}")
         if spec.output_path is not None:
             shutil.copytree(folder, spec.output_path, dirs_exist_ok=True)
     report(result, run.run_id, spec.output_path)

@@ -27,7 +27,7 @@ def main(spec: "PredictSpec") -> "list[SamplePrediction]":
     """
     from utils.inference.predict import default_misc, predict_friend, predict_table
     from utils.inference.scoring import TrainingInputs, check_pipe_file
-    from utils.tracking.tracked_run import PREDICTION_CONFIG, PREDICTIONS, TrackedRun
+    from utils.tracking.tracked_run import PREDICTION_CONFIG, TrackedRun
 
     run = TrackedRun.open(spec.run_id, spec.experiment_id, spec.tracking_uri)
     train_config, skim_metadata = run.config(), run.skim_metadata()
@@ -53,7 +53,7 @@ def main(spec: "PredictSpec") -> "list[SamplePrediction]":
                 misc = default_misc(skim, train_config) if spec.misc_features is None else spec.misc_features
                 result = predict_table(sample, skim, output, ensemble, training, misc, overwrite=spec.overwrite)
             if spec.log_predictions or not for_datacards:
-                run.recorder.file(output, PREDICTIONS)
+                run.log_prediction(output, sample)
             results.append(result)
     report(results, ensemble.class_names, spec)
     return results

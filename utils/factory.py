@@ -22,6 +22,9 @@ from utils.errors import ConfigError, nearest_name
 # Hydra's own keywords, which configs may carry. Everything is plain and recursive here, so these two add nothing.
 _IGNORED = ("_convert_", "_recursive_")
 
+# Modules made of users' files; their names mean nothing to another process.
+_USER_MODULE = "crossfold_user_"
+
 _EXTRAS = {
     "torch": "pip install -r requirements-nn.txt",
     "tensorflow": "pip install -r requirements-nn.txt",
@@ -81,6 +84,19 @@ class Factory:
 
     def __hash__(self) -> int:
         return hash((self.target, json.dumps(self.params, sort_keys=True, default=repr)))
+
+
+def user_file(kind: type) -> Path | None:
+    """The user's file that a class was loaded from by a `_target_`; None for classes of installed modules."""
+    if not kind.__module__.startswith(_USER_MODULE):
+        return None
+    return Path(str(sys.modules[kind.__module__].__file__))
+
+
+def restore_user_module(name: str, path: Path) -> None:
+    """Let a copy of a user's file stand for the module `name`, by which a pickle of its objects calls it."""
+    if name not in sys.modules:
+        sys.modules[name] = _module_of_file(path, str(path))
 
 
 def _is_file_target(target: str) -> bool:
@@ -210,7 +226,7 @@ def _module_of_file(path: Path, target: str) -> ModuleType:
         raise ConfigError(f"no file '{path}', for _target_ '{target}'")
     resolved = path.resolve()
     digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-    name = f"crossfold_user_{path.stem}_{digest}"
+    name = f"{_USER_MODULE}{path.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, resolved)

@@ -65,6 +65,8 @@ class Stage:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs:
+            setup_logging()
+            quiet_third_party()
             return self.function(*args, **kwargs)
         return self.command(sys.argv[1:])
 

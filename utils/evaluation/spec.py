@@ -40,6 +40,11 @@ class EvaluateSpec:
     year: str | None = key("accepted for ml-framework's configs", default=None)
     vars: Mapping[str, Any] = key("your own variables, for use as ${vars.NAME}", default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """Prefix of metrics and folder of figures: the dataset, with the weights where they are not the usual ones."""
+        return self.dataset if self.metric_weights == "class" else f"{self.dataset}_{self.metric_weights}"
+
     def __post_init__(self) -> None:
         if "/" in self.dataset or not self.dataset:
             raise ConfigError(f"'{self.dataset}' is no dataset", where="dataset", remedy="Use train or test.")

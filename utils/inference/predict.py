@@ -101,6 +101,8 @@ def predict_table(
     with SkimFile(skim_path) as skim:
         check_skim(skim, ensemble)
         skim.require(misc_features, "misc_features")
+        if ensemble.rule.n_splits == 1 and skim.metadata["node"] == training.node:
+            logger.warning("%s: with n_splits=1 the model has seen most of these events; nothing is held out", sample)
         empty = prediction_columns(np.empty((0, ensemble.n_classes)), np.empty(0, bool))
         types: dict[str, Any] = {
             **{name: str if skim.dtype(name).kind == "O" else skim.dtype(name) for name in misc_features},

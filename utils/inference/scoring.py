@@ -25,17 +25,19 @@ class TrainingInputs:
     ----------
     uuids : of the ROOT files.
     train_size, seed : of the split.
+    node : name of the skim that was trained on.
     """
 
     uuids: frozenset[str]
     train_size: float
     seed: int
+    node: str = "train"
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> "TrainingInputs":
         """From the metadata of the training skim."""
         uuids = frozenset(file["fingerprint"]["uuid"] for file in metadata["inputs"])
-        return cls(uuids, float(metadata["train_size"]), int(metadata["seed"]))
+        return cls(uuids, float(metadata["train_size"]), int(metadata["seed"]), str(metadata["node"]))
 
     def seen(
         self, skim: SkimFile, file_index_N: NDArray[np.int32], identity_N: NDArray[np.uint64]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import RunError
-from utils.factory import Factory
+from utils.factory import Factory, user_file
 from utils.loading import EventSource
 
 ESTIMATOR_FILE = "estimator.json"
@@ -58,7 +58,12 @@ def save_estimator(estimator: Estimator, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     estimator.save(folder)
     kind = type(estimator)
-    description: dict[str, Any] = {"class": f"{kind.__module__}.{kind.__qualname__}"}
+    target, source = f"{kind.__module__}.{kind.__qualname__}", user_file(kind)
+    if source is not None:
+        copy = f"estimator_{source.name}"
+        (folder / copy).write_bytes(source.read_bytes())
+        target = f"{copy}:{kind.__qualname__}"
+    description: dict[str, Any] = {"class": target}
     (folder / ESTIMATOR_FILE).write_text(json.dumps(description) + "\n")
 
 
@@ -67,7 +72,8 @@ def load_estimator(folder: Path) -> Estimator:
     path = folder / ESTIMATOR_FILE
     if not path.is_file():
         raise RunError("no saved estimator", where=str(folder), remedy="Train again.")
-    kind: Any = Factory(json.loads(path.read_text())["class"]).load()
+    target = str(json.loads(path.read_text())["class"])
+    kind: Any = Factory(str(folder / target) if ".py:" in target else target).load()
     loaded: Estimator = kind.load(folder)
     return loaded
 

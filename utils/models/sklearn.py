@@ -4,6 +4,7 @@ These take the training events whole, so memory is the float32 matrix of a fold.
 """
 
 import inspect
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -15,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import ConfigError
-from utils.factory import Factory
+from utils.factory import Factory, restore_user_module, user_file
 from utils.loading import Batch, EventSource
 from utils.models.estimator import Monitor
 
 MODEL_FILE = "model.joblib"
+USER_MODULE_FILE = "user_module.json"
 
 
 class SklearnEstimator:
@@ -121,10 +123,18 @@ class SklearnEstimator:
     def save(self, folder: Path) -> None:
         """As a pickle: only ever loaded from a run, which is trusted."""
         joblib.dump({"model": self._model, "n_classes": self._n_classes}, folder / MODEL_FILE)
+        source = user_file(type(self._model))
+        if source is not None:  # a pickle names the class only, so its code goes along
+            (folder / source.name).write_bytes(source.read_bytes())
+            module = {"name": type(self._model).__module__, "file": source.name}
+            (folder / USER_MODULE_FILE).write_text(json.dumps(module) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The inverse of `save`."""
+        if (folder / USER_MODULE_FILE).is_file():
+            module = json.loads((folder / USER_MODULE_FILE).read_text())
+            restore_user_module(module["name"], folder / module["file"])
         saved = joblib.load(folder / MODEL_FILE)
         loaded = cls.__new__(cls)
         loaded._model = saved["model"]

@@ -77,16 +77,16 @@ def _process(name: str, body: Any, where: str) -> Process:
 class ScalerSpec:
     """Standardisation of the continuous features by the training split's moments."""
 
-    with_mean: bool = True
-    with_std: bool = True
+    with_mean: bool = key("shift every feature to mean zero", default=True)
+    with_std: bool = key("scale every feature to unit standard deviation", default=True)
 
 
 @dataclass(frozen=True)
 class PcaSpec:
     """Principal components of the (scaled) continuous features."""
 
-    n_components: int | None = None
-    whiten: bool = False
+    n_components: int | None = key("how many to keep; null: all", default=None)
+    whiten: bool = key("scale every component to unit variance", default=False)
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class NonFinite:
     @classmethod
     def from_config(cls, value: Any, where: str) -> Self:
         """`error`, `drop`, or `{fill: value}`."""
+        if isinstance(value, Mapping) and set(value) == {"policy", "value"}:  # as a resolved config has it
+            value = {"fill": value["value"]} if value["policy"] == "fill" else value["policy"]
         if value in ("error", "drop"):
             return cls(value)
         if isinstance(value, Mapping) and set(value) == {"fill"}:

@@ -29,8 +29,12 @@ class RunRecorder:
         self._curves: list[Metric] = []
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Parameters; nested mappings become dotted names."""
-        flat = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in _flattened(values)]
+        """Parameters; nested mappings become dotted names.
+
+        Those that the run has already stay: `mlflow run` logs what was typed, and MLflow changes no parameter.
+        """
+        known = self._client.get_run(self.run_id).data.params
+        flat = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in _flattened(values) if key not in known]
         for start in range(0, len(flat), 100):
             self._client.log_batch(self.run_id, params=flat[start : start + 100])
 

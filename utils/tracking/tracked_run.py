@@ -27,6 +27,10 @@ PLOTS = "plots"
 TRAINING_PLOTS = "plots/training"
 
 
+def _latest_tag(dataset: str) -> str:
+    return f"crossfold.prediction.{dataset}"
+
+
 @dataclass(frozen=True)
 class TrackedRun:
     """One run in its store.
@@ -72,6 +76,12 @@ class TrackedRun:
                 raise FileNotFoundError(artifact)
             return Path(self.client.download_artifacts(self.run_id, artifact, str(folder)))
         except (MlflowException, OSError) as error:
+            if not self.artifacts(""):
+                raise RunError(
+                    f"the artifacts of run '{self.run_id}' cannot be reached",
+                    where=self.client.get_run(self.run_id).info.artifact_uri,
+                    remedy="Start where that folder is, or move it along with the store.",
+                ) from error
             present = self.artifacts(str(Path(artifact).parent))
             raise RunError(
                 f"run '{self.run_id}' has no '{artifact}'", nearest=nearest_name(artifact, present), remedy=remedy
@@ -86,6 +96,10 @@ class TrackedRun:
         """The table that `predict.py --config-name for_evaluation` logged for a dataset."""
         tables = [path for path in self.artifacts(PREDICTIONS) if not path.endswith(".root")]
         found = [path for path in tables if Path(path).name.split(".")[0] == dataset]
+        # The same dataset may lie there in several formats: the last prediction counts.
+        latest = self.client.get_run(self.run_id).data.tags.get(_latest_tag(dataset))
+        if latest in found:
+            return self.download(latest, folder, "Predict again.")
         if not found:
             names = sorted({Path(path).name.split(".")[0] for path in tables})
             raise RunError(
@@ -95,6 +109,12 @@ class TrackedRun:
                 remedy=f"First: python predict.py --config-name for_evaluation run_id={self.run_id}",
             )
         return self.download(found[0], folder, "Predict again.")
+
+    def log_prediction(self, path: Path, dataset: str) -> None:
+        """Keep a friend tree or a table of a dataset; of several tables the last is the one to evaluate."""
+        self.recorder.file(path, PREDICTIONS)
+        if path.suffix != ".root":
+            self.recorder.tag(_latest_tag(dataset), f"{PREDICTIONS}/{path.name}")
 
     def config(self, artifact: str = TRAIN_CONFIG) -> dict[str, Any]:
         """A resolved config of the run; empty where the training had none."""

@@ -16,7 +16,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
 from utils.events import hash_text
-from utils.logs import add_log_file, get_logger, remove_log_file
+from utils.logs import add_log_file, remove_log_file
 from utils.models.crosstrain import TrainedFold, TrainingSet
 from utils.models.ensemble import RoutedEnsemble
 from utils.models.spec import TrainSpec
@@ -54,7 +54,8 @@ def run_recorder(run_id: str) -> Iterator[RunRecorder]:
         try:
             yield recorder
         except BaseException as error:
-            get_logger(__name__).error("training failed: %s", error)
+            with path.open("a") as log:  # the terminal is told by whoever catches it
+                log.write(f"training failed: {error}\n")
             raise
         finally:
             remove_log_file(handler)

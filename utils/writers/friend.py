@@ -50,7 +50,7 @@ def prediction_columns(scores_NK: np.ndarray, is_valid_N: np.ndarray) -> dict[st
         bad = int((~np.isfinite(scores_NK)).any(axis=1).sum())
         raise OutputError(
             f"the model gave a NaN or infinite score to {bad} of {len(scores_NK)} events",
-            remedy="Look for NaN or infinite features in them; nan_policy decides what becomes of those.",
+            remedy="Look for NaN or infinite features in them; non_finite decides what becomes of those.",
         )
     pred_class_N = np.where(valid_N, scores_NK.argmax(axis=1), UNSCORED).astype(np.int32)
     columns = {f"pred_class_{i}_proba": np.ascontiguousarray(scores_NK[:, i]) for i in range(scores_NK.shape[1])}
