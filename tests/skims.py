@@ -98,6 +98,7 @@ def write_skim(
             "cat_features": list(events.cat),
             "class_names": [f"class_{i}" for i in range(events.n_classes)],
             "train_size": 0.8,
+            "node": "train",
             "seed": 0,
             "cutflow": [],
             "input_pipe": toy_pipe(events, steps).to_dict(),

@@ -258,6 +258,11 @@ def test_policies_as_they_are_written(value: Any, policy: NonFinite) -> None:
     assert NonFinite.from_config(value, "non_finite") == policy
 
 
+@pytest.mark.parametrize("policy", [NonFinite(), NonFinite("drop"), NonFinite("fill", -9.0)])
+def test_policies_as_a_resolved_config_has_them(policy: NonFinite) -> None:
+    assert NonFinite.from_config({"policy": policy.policy, "value": policy.value}, "non_finite") == policy
+
+
 @pytest.mark.parametrize(
     "value", ["skip", {"fill": "x"}, {"fill": None}, {"fill": ".nan"}, {"fill": float("inf")}, {}, 3, None]
 )

@@ -68,6 +68,29 @@ def test_parameters_are_flat_and_never_too_long(run: TrackedRun, client: MlflowC
     assert {name: int(params[name]) for name in many} == many
 
 
+def test_a_parameter_that_the_run_has_already_stays(run: TrackedRun, client: MlflowClient) -> None:
+    client.log_param(run.run_id, "model", "xgboost")  # as `mlflow run -P model=xgboost` does before the stage starts
+    run.recorder.params({"model": "utils.models.sklearn.SklearnEstimator", "n_splits": 2})
+    assert client.get_run(run.run_id).data.params == {"model": "xgboost", "n_splits": "2"}
+
+
+def test_of_several_formats_the_last_prediction_counts(run: TrackedRun, tmp_path: Path) -> None:
+    for name in ("test.csv", "test.parquet"):
+        (tmp_path / name).write_text(name)
+        run.log_prediction(tmp_path / name, "test")
+        assert run.download_prediction("test", tmp_path / "down").read_text() == name
+    run.log_prediction(tmp_path / "test.csv", "test")
+    assert run.download_prediction("test", tmp_path / "down").read_text() == "test.csv"
+
+
+def test_artifacts_that_are_gone_are_not_blamed_on_the_training(run: TrackedRun, tmp_path: Path) -> None:
+    run.recorder.text("{}", "data/skim.json")
+    (tmp_path / "artifacts").rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="artifacts of run .* cannot be reached") as raised:
+        run.skim_metadata()
+    assert str(tmp_path / "artifacts") in str(raised.value.where)
+
+
 def test_curves_are_stepped_and_sent_in_batches(
     run: TrackedRun, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
