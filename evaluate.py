@@ -32,7 +32,6 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
     from utils.evaluation.predictions import read_overtraining, read_predictions
     from utils.evaluation.report import write_report
     from utils.plots.classes import classes_from_config, default_classes
-    from utils.plots.style import PdfStyle
     from utils.tracking.tracked_run import OVERTRAINING_TABLE, PLOTS, TrackedRun
 
     run = TrackedRun.open(spec.run_id, spec.experiment_id, spec.tracking_uri)
@@ -51,8 +50,9 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
         options = EvaluationOptions(spec.label, spec.metric_weights)
         result = evaluate_predictions(predictions, classes, options, folds)
         folder = Path(scratch) / "plots"
-        style = PdfStyle(**vars(spec.figures))
-        write_report(result, folder, style, {"Run": run.run_id}, train_config.get("experiment_name") or "Evaluation")
+        write_report(
+            result, folder, spec.figures, {"Run": run.run_id}, train_config.get("experiment_name") or "Evaluation"
+        )
         run.recorder.metrics(result.metrics)
         run.recorder.folder(folder, f"{PLOTS}/{spec.label}")
         if spec.output_path is not None:

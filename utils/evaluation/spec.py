@@ -6,18 +6,9 @@ from typing import Any, Literal
 
 from utils.errors import ConfigError
 from utils.keys import key
+from utils.plots.style import PdfStyle
 
 MetricWeights = Literal["class", "event", "both", "none"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FigureStyle:
-    """How the PDFs look."""
-
-    style: Literal["CMS", "ATLAS", "LHCb2", "plain"] = key("mplhep style", default="CMS")
-    label: str = key("text beside the experiment's name", default="Private work")
-    lumi: str | None = key("integrated luminosity [fb^-1]", default=None)
-    com: str | None = key("centre-of-mass energy [TeV]", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +23,7 @@ class EvaluateSpec:
     )
     metric_weights: MetricWeights = key("class (balanced) | event | both | none", default="class")
     event_weight: str | None = key("column with the signed event weight; null: as in the run", default=None)
-    figures: FigureStyle = key("experiment style of the PDFs", default=FigureStyle())
+    figures: PdfStyle = key("experiment style of the PDFs", default=PdfStyle())
     output_path: str | None = key("keep the figures and index.html in this folder, too", default=None)
     tracking_uri: str | None = key(
         "MLflow store; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here", default=None

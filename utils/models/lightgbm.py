@@ -193,6 +193,7 @@ def _binned_dataset(data: SkimData, params: Mapping[str, Any]) -> lightgbm.Datas
             free_raw_data=True,
         )
         datasets[key] = dataset.construct()
+        _warn_of_negative_categories(data)
     return datasets[key]
 
 
@@ -209,6 +210,20 @@ def _main_names(params: Mapping[str, Any]) -> dict[str, Any]:
                 remedy="Mend or remove it.",
             )
     return {main_name[key]: value for key, value in params.items()}
+
+
+def _warn_of_negative_categories(data: SkimData) -> None:
+    negative = dict.fromkeys(data.cat_features, 0)
+    for start in range(0, data.skim.n_rows, SEQUENCE_ROWS):
+        for name, values_N in data.skim.read(data.cat_features, start, start + SEQUENCE_ROWS).items():
+            negative[name] += int((values_N < 0).sum())
+    for name, n_events in negative.items():
+        if n_events:
+            logger.warning(
+                "categorical feature '%s' is negative for %s events, which LightGBM takes for missing; shift it, "
+                "for example new_variables.%s='%s + 1'",
+                name, f"{n_events:,}", name, name,
+            )  # fmt: skip
 
 
 def _subset(whole: lightgbm.Dataset, source: EventSource) -> lightgbm.Dataset:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from utils.errors import ConfigError, nearest_name
+from utils.keys import key
 
 STYLES = ("CMS", "ATLAS", "LHCb2", "plain")
 
@@ -20,10 +21,10 @@ class PdfStyle:
     com : centre-of-mass energy in TeV, or a text with its unit; None for none.
     """
 
-    style: str = "CMS"
-    label: str = "Private work"
-    lumi: float | str | None = None
-    com: float | str | None = None
+    style: str = key("CMS | ATLAS | LHCb2 | plain", default="CMS")
+    label: str = key("text beside the experiment's name", default="Private work")
+    lumi: float | str | None = key("integrated luminosity [fb^-1]", default=None)
+    com: float | str | None = key("centre-of-mass energy [TeV]", default=None)
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:

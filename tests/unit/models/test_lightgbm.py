@@ -176,3 +176,16 @@ def test_parameters_that_cannot_be_are_errors(data: SkimData, params: dict, wher
 
 def test_parameters_may_be_text_as_yaml_reads_them(data: SkimData) -> None:
     np.testing.assert_array_equal(scores(fitted(data, learning_rate="2e-1"), data), scores(fitted(data, eta=0.2), data))
+
+
+@pytest.mark.parametrize(("shift", "n_warnings"), [(0, 0), (-1, 1)])
+def test_categories_that_lightgbm_would_take_for_missing_are_named(tmp_path: Path, shift: int, n_warnings: int) -> None:
+    events = toy_events(N, n_classes=2)
+    events.cat["njets"] = (events.cat["njets"] + shift).astype(np.int32)
+    with captured_log() as log, open_skim(tmp_path / "train.h5", events) as skim:
+        data = SkimData.open(skim)
+        fitted(data)
+        fitted(data, learning_rate=0.3)  # the bins are there already
+    found = [line for line in log if "'njets' is negative for" in line]
+    assert len(found) == n_warnings
+    assert all(f"{(events.cat['njets'] < 0).sum()} events" in line for line in found)
