@@ -19,7 +19,7 @@ from utils.writers.friend import prediction_columns
 
 ENSEMBLE = "ensemble"
 # What a served model needs beyond the library of its estimators.
-_RUNTIME = ("mlflow", "numpy", "pandas", "h5py", "hdf5plugin", "awkward", "PyYAML")
+RUNTIME = ("mlflow", "numpy", "pandas", "h5py", "hdf5plugin", "awkward", "uproot", "tqdm")
 
 
 def log_ensemble(ensemble: RoutedEnsemble, name: str, libraries: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ def log_ensemble(ensemble: RoutedEnsemble, name: str, libraries: Sequence[str]) 
             artifacts={ENSEMBLE: str(folder)},
             code_paths=[str(Path(utils.__file__).parent)],
             signature=_signature(ensemble),
-            pip_requirements=[f"{name}=={version(name)}" for name in (*_RUNTIME, *libraries)],
+            pip_requirements=[f"{name}=={version(name)}" for name in (*RUNTIME, *libraries)],
         )
 
 
