@@ -232,8 +232,15 @@ class _TerminalFormatter(logging.Formatter):
         return f"{time}  {record.levelname}: {message}"
 
 
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs us. Looks only at what is loaded: a kernel has imported IPython long ago."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
 def _is_interactive() -> bool:
-    return "ipykernel" in sys.modules or sys.stderr.isatty()
+    return in_notebook() or sys.stderr.isatty()
 
 
 def _scaled(value: float, suffixes: Sequence[str]) -> str:

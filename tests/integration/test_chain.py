@@ -335,8 +335,11 @@ def test_the_same_again_gives_the_same_metrics(chain: Chain, second_run: tuple[s
     first = chain.client.get_run(chain.run_id).data.metrics
     second = chain.client.get_run(run_id).data.metrics
     compared = {name for name in second if not name.endswith("/seconds")}
-    assert {name: second[name] for name in compared} == {name: first[name] for name in compared}
-    assert returned == {name: first[name] for name in returned}
+    # The sums of a loss are made by threads, in any order: equal but for rounding.
+    assert {name: second[name] for name in compared} == pytest.approx(
+        {name: first[name] for name in compared}, rel=1e-9
+    )
+    assert returned == pytest.approx({name: first[name] for name in returned}, rel=1e-9)
     assert len(returned) == 15
 
 
@@ -353,7 +356,7 @@ def test_stages_return_their_results_to_a_notebook(here: Chain, capsys: pytest.C
     assert [(one.sample, one.n_entries, one.missing_folds) for one in made] == [("WHToTauTau_M125", 3, (1,))]
     assert made[0].path == Path("notebook") / here.run_id / "WHToTauTau_M125_pred.root"
     result = evaluate.main(evaluate.main.compose([*common, "dataset=test", "metric_weights=event"]).spec)
-    assert result.metrics["test/roc_auc_macro"] > 0.7
+    assert result.metrics["test_event/roc_auc_macro"] > 0.7
     capsys.readouterr()
     shutil.rmtree("notebook")
 
