@@ -40,7 +40,7 @@ def main(spec: "TrainSpec", config: Mapping[str, Any]) -> TrainResult:
     """
     from utils.evaluation.training import Curves, HeldOut, write_training_figures
     from utils.loading import SkimData
-    from utils.logs import get_logger
+    from utils.logs import duration, get_logger
     from utils.models.crosstrain import cross_train, event_weights, open_training_set
     from utils.models.ensemble import RoutedEnsemble
     from utils.readers.skim import SkimFile
@@ -76,8 +76,8 @@ def main(spec: "TrainSpec", config: Mapping[str, Any]) -> TrainResult:
             areas = held_out.add(fold)
             log_fold(recorder, fold, areas)
             logger.info(
-                "fold %d: %s training events, %.1f s, AUC %.4f",
-                fold.fold, f"{fold.train.n_events:,}", fold.seconds, areas[f"fold_{fold.fold}/roc_auc_macro"],
+                "fold %d: %s training events, %s, AUC %.4f",
+                fold.fold, f"{fold.train.n_events:,}", duration(fold.seconds), areas[f"fold_{fold.fold}/roc_auc_macro"],
             )  # fmt: skip
             folds.append(fold)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from utils.errors import DataError, SkimError
 from utils.events import in_training_split
-from utils.logs import get_logger, progress, rate
+from utils.logs import duration, get_logger, progress, rate
 from utils.preprocessing.cutflow import Cutflow, CutflowStep, as_records
 from utils.preprocessing.duplicates import DuplicateAudit, DuplicateReport
 from utils.preprocessing.inputs import InputFile, Inputs, open_inputs
@@ -99,9 +99,9 @@ def run_preprocessing(spec: PreprocessSpec, config: Mapping[str, Any] | None = N
         seconds=time.perf_counter() - started,
     )
     logger.info(
-        "read %s events in %.1f s (%s), kept %s",
+        "read %s events in %s (%s), kept %s",
         f"{result.n_read:,}",
-        result.seconds,
+        duration(result.seconds),
         rate(result.n_read, result.seconds),
         f"{sum(result.n_rows.values()):,}",
     )
