@@ -57,7 +57,9 @@ def check_skim(skim: SkimFile, ensemble: RoutedEnsemble) -> None:
     content = skim.metadata.get("input_pipe")
     if content is not None:
         remedy = "It was made for another training: preprocess it with the input_pipe_file of this one."
-        _check_pipe(FittedPipe.from_dict(content, _user_steps(ensemble)), ensemble, str(skim.path), remedy)
+        _check_pipe(
+            FittedPipe.from_dict(content, _user_steps(ensemble), str(skim.path)), ensemble, str(skim.path), remedy
+        )
 
 
 def check_pipe_file(path: str | None, ensemble: RoutedEnsemble) -> None:

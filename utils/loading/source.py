@@ -58,7 +58,7 @@ class SkimData:
         cont = tuple(metadata["cont_features"]) if cont_features is None else cont_features
         cat = tuple(metadata["cat_features"]) if cat_features is None else cat_features
         skim.require([*cont, *cat], "a feature of the model")
-        pipe = FittedPipe.from_dict(metadata["input_pipe"], user_steps).restricted(cont)
+        pipe = FittedPipe.from_dict(metadata["input_pipe"], user_steps, str(skim.path)).restricted(cont)
         return cls(skim, cont, cat, pipe)
 
     @property

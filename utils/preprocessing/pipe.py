@@ -219,35 +219,48 @@ class FittedPipe:
         return {"inputs": list(self.inputs), "steps": [{"step": name, **step.state()} for name, step in self.steps]}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], user_steps: Mapping[str, type[Step]] | None = None) -> Self:
-        """The inverse of `to_dict`. `user_steps` are the classes behind the names that are not built in."""
+    def from_dict(
+        cls,
+        content: Any,
+        user_steps: Mapping[str, type[Step]] | None = None,
+        where: str = "input pipe",
+    ) -> Self:
+        """The inverse of `to_dict`.
+
+        Parameters
+        ----------
+        content : what a skim or a pipe file holds, so anything; what is no pipe is a SkimError.
+        user_steps : the classes behind the names that are not built in.
+        where : the file, for messages.
+        """
         known = {**BUILT_IN, **(user_steps or {})}
-        steps: list[tuple[str, Step]] = []
-        for entry in content["steps"]:
-            name = entry["step"]
-            if name not in known:
-                raise SkimError(
-                    f"the input pipe has a step '{name}' that is not built in",
-                    where="input pipe",
-                    remedy="List it under 'steps' in this config, too: it is never loaded on the file's word alone.",
-                )
-            steps.append((name, known[name].from_state({key: value for key, value in entry.items() if key != "step"})))
-        return cls(tuple(content["inputs"]), tuple(steps))
+        try:
+            entries = [(str(entry["step"]), entry) for entry in content["steps"]]
+            unknown = [name for name, _ in entries if name not in known]
+            if not unknown:
+                steps = [(n, known[n].from_state({k: v for k, v in e.items() if k != "step"})) for n, e in entries]
+                return cls(tuple(content["inputs"]), tuple(steps))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SkimError(
+                f"not an input pipe ({type(error).__name__}: {error})",
+                where=where,
+                remedy="Preprocess the training data again.",
+            ) from error
+        raise SkimError(
+            f"the input pipe has a step '{unknown[0]}' that is not built in",
+            where=where,
+            remedy="List it under 'steps' in this config, too: it is never loaded on the file's word alone.",
+        )
 
     @classmethod
     def load(cls, path: str | Path, user_steps: Mapping[str, type[Step]] | None = None) -> Self:
         """Read a pipe file. ml-framework's configs name it `….pkl`: the `.json` beside it is meant."""
         file = pipe_file(path)
         try:
-            return cls.from_dict(json.loads(file.read_text()), user_steps)
-        except CrossfoldError:
-            raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # anything may be in the file
-            raise SkimError(
-                f"not an input pipe ({type(error).__name__}: {error})",
-                where=str(file),
-                remedy="Preprocess the training data again.",
-            ) from error
+            content = json.loads(file.read_text())
+        except ValueError:
+            content = None
+        return cls.from_dict(content, user_steps, str(file))
 
 
 def pipe_file(path: str | Path) -> Path:

@@ -223,3 +223,14 @@ def test_a_feature_that_follows_from_others_is_not_blown_up(skims: Callable[...,
     )
     transformed = run.result.pipe.transform(raw(run, names=("pt_1", "twice", "eta_1", "flat")))
     np.testing.assert_allclose(transformed.std(axis=0), [1, 1, 0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, [], "pipe", {}, {"inputs": ["x"]}, {"inputs": ["x"], "steps": [{}]}, {"inputs": ["x"], "steps": 3},
+     {"inputs": ["x"], "steps": [{"step": "scaler", "mean": [0.0]}]}, {"inputs": 5, "steps": []}],
+)  # fmt: skip
+def test_what_is_no_pipe_is_an_error_with_its_place(content: Any) -> None:
+    with pytest.raises(SkimError, match="not an input pipe") as raised:
+        FittedPipe.from_dict(content, where="train.h5")
+    assert raised.value.where == "train.h5"
