@@ -126,16 +126,15 @@ def write_report(
     meta : further lines for the head of the page, such as the run ID.
     """
     paths = []
-    for name, figure in evaluation_figures(result).items():
-        paths.append(write_html(figure, folder / f"{name}.html"))
-        paths.append(to_pdf(figure, folder / "pdf" / f"{name}.pdf", style))
+    sections = evaluation_sections(result)
+    for figure in (figure for section in sections for figure in section.figures):
+        paths.append(write_html(figure, folder / f"{figure.name}.html"))
+        paths.append(to_pdf(figure, folder / "pdf" / f"{figure.name}.pdf", style))
     about = {
         **(meta or {}),
         "Dataset": result.options.dataset,
         "Events": f"{sum(result.n_events):,}" + (f", and {result.n_unscored:,} unscored" if result.n_unscored else ""),
         "Weights": _WEIGHTS[result.options.metric_weights],
     }
-    page = write_dashboard(
-        folder / "index.html", f"{title}: {result.options.dataset}", evaluation_sections(result), about, result.notes
-    )
+    page = write_dashboard(folder / "index.html", f"{title}: {result.options.dataset}", sections, about, result.notes)
     return (*paths, page)

@@ -141,9 +141,8 @@ class Binary:
             if self.symbol in CONDITIONS:
                 return self._combine(left, right)
             if self.symbol == "*" and is_conditions(left) and is_conditions(right):
-                return (
-                    left & right
-                )  # the product of two conditions is a condition: the cuts of TTree::Draw are written so
+                # The product of two conditions is a condition: the cuts of TTree::Draw are written so.
+                return left & right
             if self.symbol != "/":  # true division gives float64 from integers anyway
                 left, right = integer_operands(left, right)
             return ARITHMETIC[self.symbol](left, right)

@@ -170,7 +170,7 @@ def predict_friend(
             n_entries=sum(n_entries),
             n_classes=ensemble.n_classes,
             misc=branch_types(files[0][1], tree, copied),
-            identity_branches=[name for name in identity if name in copied],
+            identity_branches=identity,
             overwrite=overwrite,
         )
         with writer, progress(sum(n_entries), sample, "events") as bar:
@@ -204,7 +204,7 @@ def _write_friend(
                     tree.close()
                 tree, current = RootTree(paths[piece.file], tree_name), piece.file
             assert tree is not None
-            columns = tree.read({*copied, *identity}, piece.start, piece.stop)
+            columns = tree.read(copied, piece.start, piece.stop)
             _check_pairs(piece, columns, identity, paths[piece.file])
             first = int(offsets[piece.file]) + piece.start
             writer.write(first, piece.scores_NK, piece.is_valid_N, {name: columns[name] for name in copied})
@@ -232,15 +232,15 @@ def _check_pairs(piece: EntryRange, columns: Mapping[str, Any], identity: Sequen
 
 def _matching_files(skim: SkimFile, paths: Sequence[str], tree_name: str) -> list[tuple[int, str, int]]:
     """(number in the skim, path, entries) of every ntuple, after checking that it is the file that was skimmed."""
-    known = {str(file["relative_path"]): file for file in skim.metadata["inputs"]}
-    if len(known) != len(paths):
+    inputs = skim.metadata["inputs"]
+    if len(inputs) != len(paths):
         raise SkimError(
-            f"the skim was made from {len(known)} files, but there are {len(paths)} now",
+            f"the skim was made from {len(inputs)} files, but there are {len(paths)} now",
             where=str(skim.path),
             remedy="Run preprocess.py again, or check orig_path.",
         )
     files = []
-    for path, recorded in zip(paths, skim.metadata["inputs"], strict=True):
+    for path, recorded in zip(paths, inputs, strict=True):
         fingerprint = recorded["fingerprint"]
         with RootTree(path, tree_name) as tree:
             now = tree.fingerprint

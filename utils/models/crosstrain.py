@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from utils.errors import DataError, SkimError
 from utils.events import in_training_split, salted
-from utils.folds import check_balance
+from utils.folds import IDENTITY_COLUMN, check_balance
 from utils.loading import EventSource, SkimData, WeightReport, training_weights
 from utils.logs import get_logger
 from utils.models.estimator import Estimator, Monitor
@@ -19,7 +19,6 @@ from utils.readers.skim import SkimFile
 logger = get_logger(__name__)
 
 PREDICT_ROWS = 200_000
-IDENTITY = "identity"
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,9 @@ def open_training_set(data: SkimData, spec: TrainSpec) -> TrainingSet:
     rule = spec.fold_rule
     where = str(skim.path)
     if spec.n_splits == 1:
-        skim.require([IDENTITY], "the event identity")
+        skim.require([IDENTITY_COLUMN], "the event identity")
         # Salted, because the skim itself is what an earlier split of the same identities has left.
-        identity_N = salted(skim.read([IDENTITY])[IDENTITY], "n_splits=1")
+        identity_N = salted(skim.read([IDENTITY_COLUMN])[IDENTITY_COLUMN], "n_splits=1")
         train_N = in_training_split(identity_N, spec.train_size, seed=1)
         fold_N = np.where(train_N, 1, 0).astype(np.int32)  # fold 0 is watched, the rest is trained on
     else:
