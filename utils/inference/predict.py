@@ -16,7 +16,9 @@ from utils.inference.scoring import EntryRange, TrainingInputs, by_entry, check_
 from utils.logs import get_logger, progress
 from utils.models.ensemble import RoutedEnsemble
 from utils.preprocessing.spec import ADDED_COLUMNS
-from utils.readers.root import RootTree, expand_paths
+from utils.readers.formats import open_reader
+from utils.readers.locations import expand_paths
+from utils.readers.reader import Reader
 from utils.readers.skim import SkimFile
 from utils.writers.friend import FriendTreeWriter, prediction_columns
 from utils.writers.friend_check import branch_types
@@ -195,14 +197,14 @@ def _write_friend(
     bar: Any,
 ) -> None:
     offsets = np.concatenate([[0], np.cumsum(n_entries)])
-    tree: RootTree | None = None
+    tree: Reader | None = None
     current = -1
     try:
         for piece in ranges:
             if piece.file != current:
                 if tree is not None:
                     tree.close()
-                tree, current = RootTree(paths[piece.file], tree_name), piece.file
+                tree, current = open_reader(paths[piece.file], tree_name), piece.file
             assert tree is not None
             columns = tree.read(copied, piece.start, piece.stop)
             _check_pairs(piece, columns, identity, paths[piece.file])
@@ -242,7 +244,7 @@ def _matching_files(skim: SkimFile, paths: Sequence[str], tree_name: str) -> lis
     files = []
     for path, recorded in zip(paths, inputs, strict=True):
         fingerprint = recorded["fingerprint"]
-        with RootTree(path, tree_name) as tree:
+        with open_reader(path, tree_name) as tree:
             now = tree.fingerprint
         for what in ("n_entries", "uuid", "size"):
             if getattr(now, what) != fingerprint[what]:
@@ -259,7 +261,7 @@ def _copied_branches(
     skim: SkimFile, path: str, tree_name: str, wanted: Sequence[str] | None, identity: Sequence[str]
 ) -> list[str]:
     """The branches to copy: those asked for, and what identifies an event, so that the finished tree can be checked."""
-    with RootTree(path, tree_name) as tree:
+    with open_reader(path, tree_name) as tree:
         if wanted is None:
             configured = skim.metadata["config"].get("misc_features") or skim.groups.get("misc_features", ())
             present = set(tree.branches)

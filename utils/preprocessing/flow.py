@@ -24,7 +24,7 @@ from utils.preprocessing.nodes import OutputNodes, output_file
 from utils.preprocessing.pipe import FittedPipe, Scaler, Step, configured_steps, fit_pipe
 from utils.preprocessing.selection import Rows, Selector
 from utils.preprocessing.spec import PreprocessSpec, Sample
-from utils.readers.root import RootTree
+from utils.readers.formats import open_reader
 from utils.writers.atomic import atomic_output, check_output
 
 logger = get_logger(__name__)
@@ -174,7 +174,7 @@ class _Pass:
     def _selected(self, sample: Sample, file: InputFile, counting: "_InOrder") -> Iterator[tuple[int, Rows]]:
         selector = Selector(self.spec, sample, self.inputs.identity)
         spec = self.spec
-        with RootTree(file.path, spec.input_tree_name, file_index=file.index, n_threads=spec.n_threads) as tree:
+        with open_reader(file.path, spec.input_tree_name, file_index=file.index, access=spec.access) as tree:
             for chunk in tree.chunks(selector.branches, spec.chunk_size):
                 entry_N, weight_N = chunk.entry, selector.weights(chunk, tree.where)
                 counting.submit(partial(self._count, sample, file, "read", entry_N, None, weight_N))

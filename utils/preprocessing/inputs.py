@@ -6,7 +6,9 @@ from pathlib import Path
 from utils.errors import MissingColumnError
 from utils.preprocessing.selection import Selector, find_identity
 from utils.preprocessing.spec import PreprocessSpec
-from utils.readers.root import Fingerprint, RootTree, expand_paths
+from utils.readers.formats import open_reader
+from utils.readers.locations import expand_paths
+from utils.readers.reader import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def open_inputs(spec: PreprocessSpec) -> Inputs:
     identity: tuple[str, ...] | None = None
     for sample in spec.input_samples:
         for path in expand_paths(str(folder / spec.input_filename_template.format(sample_name=sample.name))):
-            with RootTree(path, spec.input_tree_name) as tree:
+            with open_reader(path, spec.input_tree_name, access=spec.access) as tree:
                 found = find_identity(tree.branches, spec.identity)
                 if identity is not None and found != identity:
                     raise MissingColumnError(

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args
 from utils.errors import ConfigError, nearest_name
 from utils.factory import Factory
 from utils.keys import key
+from utils.readers.spec import ReadingKeys
 
 Compression = Literal["none", "blosc:lz4", "blosc:zstd"]
 
@@ -114,7 +115,7 @@ class NonFinite:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessSpec:
+class PreprocessSpec(ReadingKeys):
     """Ntuples in, skims out."""
 
     for_training: bool = key("split into train and test nodes; False: every entry, a node per sample", default=True)
@@ -149,8 +150,6 @@ class PreprocessSpec:
     output_samples: tuple[str, ...] = key("names of the two output nodes", default=("train", "test"))
     pipe_name: str = key("name of the fitted pipe's file, without .json", default="input_pipe")
     compression: Compression = key("none | blosc:lz4 | blosc:zstd", default="none")
-    chunk_size: int = key("events read at a time; no result depends on it", default=200_000)
-    n_threads: int = key("threads that decompress", default=2)
     overwrite: bool | Literal["error"] = key("error | true", default="error")
     vars: Mapping[str, Any] = key("your own variables, for use as ${vars.NAME}", default_factory=dict)
 
@@ -168,9 +167,7 @@ class PreprocessSpec:
                 where="output_samples",
                 remedy="Write [train, test].",
             )
-        for name in ("chunk_size", "n_threads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Use 1 or more.")
+        self.check_reading()
         if self.compression not in get_args(Compression):
             raise ConfigError(
                 f"'{self.compression}' is no compression",

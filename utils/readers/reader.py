@@ -1,0 +1,461 @@
+"""What the readers of all formats share: columns of events, in chunks, read ahead, nothing decompressed twice.
+
+A format provides five things: `columns`, `n_entries`, `_offsets`, `_load` and `_identifier` (and `close`). Names,
+chunks, messages and measuring are here, once.
+"""
+
+import fnmatch
+import hashlib
+import math
+import time
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import awkward as ak
+import numpy as np
+
+from utils.errors import CrossfoldError, InputFileError, MissingColumnError, nearest_name
+from utils.events import Chunk, Column
+from utils.logs import duration, get_logger, rate, size
+from utils.readers.spec import Access, ChunkSize
+from utils.readers.storage import Source
+
+logger = get_logger(__name__)
+
+ENTRY_COLUMN = "entry"
+# What a value takes where a format does not say [bytes].
+UNKNOWN_BYTES = 8.0
+_TAIL_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class ColumnInfo:
+    """One column of a file.
+
+    Parameters
+    ----------
+    name : fields of a record have the record's name before theirs: `muon.pt`.
+    type : of one event's value, as Awkward writes it: `float32`, `bool`, `string`, `3 * float32`, `var * float32`,
+        `var * var * float32`.
+    n_bytes : uncompressed [bytes]; None where the format does not say.
+    n_stored : in the file [bytes]; None where the format does not say.
+    compression : in the format's words; empty where there is none.
+    unreadable : why it cannot be read; None where it can.
+    """
+
+    name: str
+    type: str
+    n_bytes: int | None = None
+    n_stored: int | None = None
+    compression: str = ""
+    unreadable: str | None = None
+
+    @property
+    def is_flat(self) -> bool:
+        """One number, bool or text per event."""
+        return "*" not in self.type and self.unreadable is None
+
+    @property
+    def is_jagged(self) -> bool:
+        """A number of values that differs between events."""
+        return "var *" in self.type
+
+    @property
+    def is_text(self) -> bool:
+        """Text per event, not numbers."""
+        return self.type == "string"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What tells whether a file is still the one that was read: size [bytes], entries, and an identifier.
+
+    The identifier is ROOT's own UUID, or a hash of the beginning and the end of a file of another format.
+    """
+
+    path: str
+    size: int
+    n_entries: int
+    uuid: str
+
+
+class Reader(ABC):
+    """The events of one file, opened once.
+
+    Parameters
+    ----------
+    source : the file.
+    object_name : what is read of it, where a file can hold several (a tree, an HDF5 group); None: the only one.
+    file_index : what its chunks carry as `file_index`.
+
+    Raises
+    ------
+    InputFileError : the file or the object is missing, is of another format, is truncated, or cannot be read.
+    """
+
+    # In the words of the format's users, for messages.
+    noun: ClassVar[str] = "column"
+
+    def __init__(
+        self,
+        source: Source | str,
+        object_name: str | None = None,
+        *,
+        file_index: int = 0,
+        access: Access = Access(),
+    ) -> None:
+        self.source = source if isinstance(source, Source) else Source(source, access)
+        self.access = self.source.access
+        self.object_name = object_name
+        self.file_index = file_index
+        self._fills: dict[str, tuple[str, Any]] = {}
+
+    # --- what a format provides ---
+
+    @property
+    @abstractmethod
+    def n_entries(self) -> int:
+        """Number of events."""
+
+    @property
+    @abstractmethod
+    def _columns(self) -> Mapping[str, ColumnInfo]:
+        """Every column of the file, in its order."""
+
+    @abstractmethod
+    def _offsets(self, name: str) -> Sequence[int]:
+        """Entries, ascending from 0 to `n_entries`, between which the column is stored in one piece."""
+
+    @abstractmethod
+    def _load(self, names: Sequence[str], start: int, stop: int, threads: Executor | None) -> dict[str, Column]:
+        """Columns of the entries in [start, stop): NumPy for flat ones, Awkward for all others.
+
+        Whatever goes wrong surfaces as any exception; `_read` makes the message. `threads` may decompress.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    def _identifier(self) -> str:
+        """What tells this file from any other, beside its size."""
+        hashed = hashlib.blake2b(digest_size=16)
+        with self.source.open() as file:
+            hashed.update(file.read(_TAIL_BYTES))
+            if self.source.size > _TAIL_BYTES:
+                file.seek(max(_TAIL_BYTES, self.source.size - _TAIL_BYTES))
+                hashed.update(file.read(_TAIL_BYTES))
+        return hashed.hexdigest()
+
+    # --- what all share ---
+
+    @property
+    def path(self) -> str:
+        """The file, as the user named it."""
+        return self.source.path
+
+    @property
+    def where(self) -> str:
+        """`file:tree`, for messages."""
+        return self.path if self.object_name is None else f"{self.path}:{self.object_name}"
+
+    @cached_property
+    def columns(self) -> Mapping[str, ColumnInfo]:
+        """The columns that the config lets us see, by name."""
+        selected, excluded = self.access.selected, self.access.excluded
+        if selected is None and not excluded:
+            return self._columns
+        for pattern in selected or ():
+            if not fnmatch.filter(self._columns, pattern):
+                raise self._missing(pattern, "Correct selected_branches.")
+        return {
+            name: info
+            for name, info in self._columns.items()
+            if (selected is None or _matches(name, selected)) and not _matches(name, excluded)
+        }
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self.columns)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Size, entries and identifier of the file."""
+        return Fingerprint(self.path, self.source.size, self.n_entries, self._identifier())
+
+    def require(self, names: Iterable[str]) -> list[str]:
+        """The names that are columns here, sorted; `entry` need not be one, any other is a MissingColumnError."""
+        present = []
+        for name in sorted(set(names)):
+            if self._is_known(name):
+                present.append(name)
+            elif name != ENTRY_COLUMN:
+                raise self._missing(name, "Mend the name where the config uses it.")
+        return present
+
+    def _is_known(self, name: str) -> bool:
+        """Whether there is something to read under this name."""
+        return name in self.columns or name in self._fills
+
+    def _missing(self, name: str, remedy: str) -> MissingColumnError:
+        if name in self._columns:
+            remedy = "selected_branches or exclude_branches hide it; change them."
+        return MissingColumnError(
+            f"no {self.noun} '{name}'", where=self.where, nearest=nearest_name(name, self.columns), remedy=remedy
+        )
+
+    def fill(self, name: str, type_text: str, value: Any = None) -> None:
+        """Let a column that the file lacks be read as if it were there.
+
+        Parameters
+        ----------
+        name : of the column.
+        type_text : its type in other files, as in :class:`ColumnInfo`.
+        value : what every event gets; None: NaN for floating point numbers, no values for a jagged column, False.
+
+        Raises
+        ------
+        MissingColumnError : the type has no natural value, and none was given.
+        """
+        if value is None and "var *" not in type_text:
+            if type_text not in ("float32", "float64", "bool"):
+                raise MissingColumnError(
+                    f"no {self.noun} '{name}', and nothing to fill in for a {type_text}",
+                    where=self.where,
+                    remedy=f"Set missing_branches to {{{name}: VALUE}}.",
+                )
+            value = False if type_text == "bool" else math.nan
+        self._fills[name] = (type_text, value)
+
+    def is_flat(self, name: str) -> bool:
+        """Whether the column holds one number, bool or text per event."""
+        if name in self._fills:
+            return "*" not in self._fills[name][0]
+        return name in self.columns and self.columns[name].is_flat
+
+    def bytes_per_event(self, names: Iterable[str]) -> float:
+        """Memory of one event with these columns [bytes], on average."""
+        total = 0.0
+        for name in names:
+            info = self.columns.get(name)
+            known = info is not None and info.n_bytes is not None and self.n_entries > 0
+            total += info.n_bytes / self.n_entries if known else UNKNOWN_BYTES  # type: ignore[union-attr,operator]
+        return total
+
+    def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
+        """The named columns of the entries in [start, stop)."""
+        return self._read(self.require(names), start, stop, None)
+
+    def chunks(
+        self,
+        names: Iterable[str],
+        chunk_size: ChunkSize | int = ChunkSize(),
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Iterator[Chunk]:
+        """Chunks of the named columns, in order, for the entries in [start, stop); `entry` may be among the names.
+
+        The next chunk is read while the caller works on this one. Borders fall where the stored pieces of all columns
+        end, where such a place is near; what was decompressed beyond a border is kept for the next one. A file without
+        entries gives one chunk without rows, so that its types are known.
+        """
+        wanted = set(names)
+        present = self.require(wanted)
+        stop = self.n_entries if stop is None else min(stop, self.n_entries)
+        wished = ChunkSize(chunk_size) if isinstance(chunk_size, int) else chunk_size
+        borders = self._borders(present, wished.events(self.bytes_per_event(present)), start, stop)
+        meter = _Meter(self.where)
+        with ThreadPoolExecutor(self.access.n_threads) as threads, ThreadPoolExecutor(1) as ahead:
+            pieces = _Pieces(self, present, threads, meter, stop)
+            waiting: deque[Future[dict[str, Column]]] = deque()
+            ranges = list(pairwise(borders))
+            try:
+                for i, (first, last) in enumerate(ranges):
+                    for piece in ranges[i : i + 2][len(waiting) :]:
+                        waiting.append(ahead.submit(pieces.next, *piece))
+                    # Nothing here may hold on to the columns: the caller decides how long they live.
+                    yield self._chunk(waiting.popleft().result(), first, last, wanted)
+            finally:
+                for future in waiting:
+                    future.cancel()
+        meter.finish()
+
+    def _chunk(self, columns: dict[str, Column], start: int, stop: int, wanted: set[str]) -> Chunk:
+        chunk = Chunk(columns, self.file_index, start, stop - start)
+        if ENTRY_COLUMN in wanted and ENTRY_COLUMN not in columns:
+            columns[ENTRY_COLUMN] = chunk.entry
+        return chunk
+
+    def _borders(self, present: Sequence[str], n_chunk: int, start: int, stop: int) -> list[int]:
+        """Entries start … stop, about `n_chunk` apart, where the stored pieces of all columns end if that is near."""
+        if stop <= start:
+            return [start, start]
+        stored = [name for name in present if name not in self._fills]
+        common = self._common_offsets(stored) if stored else []
+        borders = [start]
+        for offset in [*(o for o in common if start < o < stop), stop]:
+            while offset - borders[-1] > 2 * n_chunk:
+                borders.append(borders[-1] + n_chunk)
+            if offset - borders[-1] >= n_chunk or offset == stop:
+                borders.append(int(offset))
+        return borders
+
+    def _common_offsets(self, names: Sequence[str]) -> list[int]:
+        """Entries at which the stored pieces of all columns begin or end."""
+        common: set[int] | None = None
+        for offsets in {tuple(self._offsets(name)) for name in names}:
+            common = set(offsets) if common is None else common & set(offsets)
+        return sorted(common or ())
+
+    def _read(self, names: Sequence[str], start: int, stop: int, threads: Executor | None) -> dict[str, Column]:
+        stored = [name for name in names if name not in self._fills]
+        try:
+            columns = self._load(stored, start, stop, threads) if stored else {}
+        except CrossfoldError:
+            raise
+        except Exception as error:  # a truncated or corrupt file surfaces as almost any exception
+            raise InputFileError(
+                f"entries {start} to {stop} of {self._unreadable(stored, start, stop)} cannot be read "
+                f"({short_text(error)})",
+                where=self.where,
+                remedy=f"The file is damaged (copy or produce it again), or the {self.noun} has an unsupported type.",
+            ) from error
+        for name, values in columns.items():
+            if len(values) != stop - start:
+                raise InputFileError(
+                    f"{self.noun} '{name}' has {len(values)} values for entries {start} to {stop}",
+                    where=self.where,
+                    remedy="The file is damaged; copy or produce it again.",
+                )
+        columns.update({name: _filled(*self._fills[name], stop - start) for name in names if name in self._fills})
+        return columns
+
+    def _unreadable(self, names: Sequence[str], start: int, stop: int) -> str:
+        """The column at which reading fails, for the message."""
+        for name in names:
+            try:
+                self._load([name], start, stop, None)
+            except Exception:  # noqa: BLE001 (the error itself is already on its way to the user)
+                return f"{self.noun} '{name}'"
+        return f"the {self.noun}s"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Pieces:
+    """Reads consecutive ranges. What a stored piece holds beyond a range is kept, so that none is read twice."""
+
+    def __init__(self, reader: Reader, names: Sequence[str], threads: Executor, meter: "_Meter", stop: int) -> None:
+        self._reader = reader
+        self._names = names
+        self._threads = threads
+        self._meter = meter
+        self._stop = stop
+        self._offsets = {n: reader._offsets(n) for n in names if n not in reader._fills}
+        self._kept: dict[str, tuple[int, Column]] = {}
+
+    def next(self, start: int, stop: int) -> dict[str, Column]:
+        """The columns of [start, stop), which follows the range before it."""
+        began = time.perf_counter()
+        by_range: dict[tuple[int, int], list[str]] = {}
+        for name in self._names:
+            first = self._kept[name][0] + len(self._kept[name][1]) if name in self._kept else start
+            last = self._end_of_piece(name, stop)
+            if last > first or start == stop:
+                by_range.setdefault((first, last), []).append(name)
+        columns: dict[str, Column] = {}
+        for (first, last), names in by_range.items():
+            columns.update(self._reader._read(names, first, last, self._threads))
+        for name in self._names:
+            columns[name] = self._cut(name, columns.get(name), start, stop)
+        n_bytes = sum(int(values.nbytes) for values in columns.values())
+        self._meter.add(start, stop, n_bytes, time.perf_counter() - began)
+        return columns
+
+    def _end_of_piece(self, name: str, stop: int) -> int:
+        """The end of the stored piece that entry `stop` − 1 lies in, as far as it is wanted at all."""
+        offsets = self._offsets.get(name)
+        return stop if offsets is None else min(int(offsets[bisect_left(offsets, stop)]), self._stop)
+
+    def _cut(self, name: str, values: Column | None, start: int, stop: int) -> Column:
+        """[start, stop) of what was kept and what was read; the rest is kept."""
+        first = start
+        if name in self._kept:
+            first, kept = self._kept.pop(name)
+            kept = kept[start - first :]
+            first = start
+            values = kept if values is None else _joined(kept, values)
+        assert values is not None
+        if first + len(values) > stop:
+            self._kept[name] = (stop, values[stop - first :])
+            values = values[: stop - first]
+        return values
+
+
+def _joined(first: Column, second: Column) -> Column:
+    if len(first) == 0:
+        return second
+    if isinstance(first, np.ndarray):
+        return np.concatenate([first, second])
+    return ak.concatenate([first, second])
+
+
+class _Meter:
+    """What reading one file cost, for the log."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._n_events = 0
+        self._n_bytes = 0
+        self._seconds = 0.0
+        self._n_chunks = 0
+
+    def add(self, start: int, stop: int, n_bytes: int, seconds: float) -> None:
+        logger.debug("%s: entries %s to %s in %s", self._where, f"{start:,}", f"{stop:,}", duration(seconds))
+        self._n_events += stop - start
+        self._n_bytes += n_bytes
+        self._seconds += seconds
+        self._n_chunks += 1
+
+    def finish(self) -> None:
+        seconds = max(self._seconds, 1e-9)
+        logger.debug(
+            "%s: read %s events in %s (%s, %s/s), %s a chunk",
+            self._where,
+            f"{self._n_events:,}",
+            duration(self._seconds),
+            rate(self._n_events, seconds),
+            size(self._n_bytes / seconds),
+            duration(self._seconds / max(self._n_chunks, 1)),
+        )
+
+
+def _filled(type_text: str, value: Any, n_events: int) -> Column:
+    if "var *" in type_text:
+        return ak.enforce_type(ak.Array([[]] * n_events), f"{n_events} * {type_text}")
+    return np.full(n_events, value, np.dtype(type_text))
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def short_text(error: BaseException) -> str:
+    """The kind and the first line of an error of a library."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
