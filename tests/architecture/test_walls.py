@@ -30,6 +30,11 @@ HOMES = {
     "h5py": ("readers", "writers"),
     "dask": ("executors",),
     "distributed": ("executors",),
+    "dask_jobqueue": ("executors",),
+    "pebble": ("executors",),
+    "fsspec": ("readers",),
+    "XRootD": ("readers",),
+    "pyarrow": ("readers", "writers"),
     "torch": ("models", "loading", "export"),
     "keras": ("models", "loading", "export"),
     "tensorflow": ("models", "loading", "export"),
@@ -41,7 +46,7 @@ HOMES = {
 # files are written, are behind these.
 FOR_SCRIPTS = {
     "config", "serving", "export", "inference", "evaluation", "tracking", "models", "loading", "preprocessing",
-    "readers", "plots", "logs", "errors",
+    "describing", "readers", "plots", "logs", "errors",
 }  # fmt: skip
 HEAVY = ("mlflow", "lightgbm", "torch", "tensorflow", "keras", "plotly", "matplotlib", "sklearn", "uproot", "pandas")
 
