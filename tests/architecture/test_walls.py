@@ -34,7 +34,7 @@ HOMES = {
     "pebble": ("executors",),
     "fsspec": ("readers",),
     "XRootD": ("readers",),
-    "pyarrow": ("readers", "writers"),
+    "pyarrow": ("readers", "writers", "evaluation"),
     "torch": ("models", "loading", "export"),
     "keras": ("models", "loading", "export"),
     "tensorflow": ("models", "loading", "export"),
