@@ -47,11 +47,13 @@ def main(spec: "PredictSpec") -> "list[SamplePrediction]":
                 result = predict_friend(
                     sample, skim, complete.original_of(sample), output, ensemble, training,
                     tree_name=spec.orig_tree_name, friend_tree_name=spec.output_tree_name,
-                    misc_features=spec.misc_features, overwrite=spec.overwrite,
+                    misc_features=spec.misc_features, reading=spec, overwrite=spec.overwrite,
                 )  # fmt: skip
             else:
                 misc = default_misc(skim, train_config) if spec.misc_features is None else spec.misc_features
-                result = predict_table(sample, skim, output, ensemble, training, misc, overwrite=spec.overwrite)
+                result = predict_table(
+                    sample, skim, output, ensemble, training, misc, reading=spec, overwrite=spec.overwrite
+                )
             if spec.log_predictions or not for_datacards:
                 run.log_prediction(output, sample)
             results.append(result)

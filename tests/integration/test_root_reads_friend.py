@@ -6,6 +6,7 @@ Runs in an environment of its own (``pip install --pre ROOT==0.1a12``), whose Py
 import json
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 import uproot
 
+from utils.readers.root import RootTree
 from utils.writers.friend import FriendTreeWriter, prediction_columns
-from utils.writers.friend_check import branch_types
 
 pytestmark = pytest.mark.root
 
@@ -105,14 +106,15 @@ def write_friend(path: Path, inputs: list[str], columns: dict[str, np.ndarray]) 
     names = ["run", "evt", "trigger", "jets"]
     n_entries = len(columns["evt"])
     scores_NK, is_valid_N = predict(columns)
+    with RootTree(inputs[0], "TauCheck") as tree:
+        types = {name: tree.columns[name].type for name in names}
     with FriendTreeWriter(
         path,
         tree_name="predictions",
-        input_files=inputs,
-        input_tree="TauCheck",
+        originals=[partial(RootTree, path, "TauCheck") for path in inputs],
         n_entries=n_entries,
         n_classes=2,
-        misc=branch_types(inputs[0], "TauCheck", names),
+        misc=types,
         identity_branches=["run", "evt"],
         overwrite=False,
         basket_rows=1000,

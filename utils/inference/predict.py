@@ -1,27 +1,30 @@
 """Predictions per sample: friend trees of the ntuples, or tables of the skims."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import SkimError
-from utils.events import hash_identity
-from utils.events.identity import as_integers
-from utils.inference.scoring import EntryRange, TrainingInputs, by_entry, check_skim, scored_blocks
+from utils.inference.originals import Originals
+from utils.inference.scoring import (
+    EntryRange,
+    ScoredBlock,
+    TrainingInputs,
+    by_entry,
+    check_skim,
+    rows_to_score,
+    scored_blocks,
+)
 from utils.logs import get_logger, progress
 from utils.models.ensemble import RoutedEnsemble
-from utils.preprocessing.spec import ADDED_COLUMNS
-from utils.readers.formats import open_reader
-from utils.readers.locations import expand_paths
-from utils.readers.reader import Reader
 from utils.readers.skim import SkimFile
+from utils.readers.spec import ReadingKeys
 from utils.writers.friend import FriendTreeWriter, prediction_columns
-from utils.writers.friend_check import branch_types
 from utils.writers.table import TableWriter
 
 logger = get_logger(__name__)
@@ -76,11 +79,14 @@ class _Tally:
             self.per_class += np.bincount(scores_NK.argmax(axis=1), minlength=self.n_classes)
             self.per_fold += np.bincount(fold_N, minlength=self.n_folds)
 
-    def result(self, sample: str, path: Path, n_entries: int, started: float) -> SamplePrediction:
+    def result(self, sample: str, path: Path, started: float, n_entries: int | None = None) -> SamplePrediction:
+        """The report; `n_entries` where the output has more rows than were scored."""
         missing = tuple(int(fold) for fold in np.flatnonzero(self.per_fold == 0))
         seconds = time.perf_counter() - started
         counts = tuple(int(n) for n in self.per_class)
-        return SamplePrediction(sample, path, n_entries, sum(counts), counts, missing, seconds)
+        n_scored = sum(counts)
+        n_entries = n_scored if n_entries is None else n_entries
+        return SamplePrediction(sample, path, n_entries, n_scored, counts, missing, seconds)
 
 
 def predict_table(
@@ -91,6 +97,7 @@ def predict_table(
     training: TrainingInputs,
     misc_features: Sequence[str],
     *,
+    reading: ReadingKeys = ReadingKeys(),
     overwrite: bool,
 ) -> SamplePrediction:
     """Scores of every event of a skim as CSV or Parquet, with the misc features and the fold.
@@ -112,15 +119,16 @@ def predict_table(
             "fold": np.dtype(np.int32),
         }
         tally = _Tally(ensemble.n_classes, ensemble.rule.n_splits)
-        with TableWriter(output, types, overwrite=overwrite) as writer, progress(skim.n_rows, sample, "events") as bar:
-            for block in scored_blocks(skim, ensemble, training):
+        bar_of = progress(rows_to_score(skim, reading), sample, "events")
+        with TableWriter(output, types, overwrite=overwrite) as writer, bar_of as bar:
+            for block in scored_blocks(skim, ensemble, training, reading):
                 columns: dict[str, Any] = skim.read(misc_features, block.start, block.stop)
                 columns |= prediction_columns(block.scores_NK, np.ones(len(block.scores_NK), bool))
                 del columns["is_valid"]
                 writer.write({**columns, "fold": block.fold_N})
                 tally.add(block.scores_NK, block.fold_N)
                 bar.update(len(block.scores_NK))
-        return tally.result(sample, output, skim.n_rows, started)
+        return tally.result(sample, output, started)
 
 
 def predict_friend(
@@ -134,6 +142,7 @@ def predict_friend(
     tree_name: str | None,
     friend_tree_name: str | None,
     misc_features: Sequence[str] | None,
+    reading: ReadingKeys = ReadingKeys(),
     overwrite: bool,
 ) -> SamplePrediction:
     """A friend tree with an entry for every entry of the sample's ntuples, scored or not.
@@ -141,12 +150,13 @@ def predict_friend(
     Parameters
     ----------
     sample, skim_path : whose skim.
-    ntuples : path or glob of the files that were skimmed; None: where they were then.
+    ntuples : path, glob or list of the files that were skimmed; None: where they were then.
     output : the friend tree's file.
     ensemble, training : the models, and what they may have seen.
     tree_name : of the ntuples; None: as when they were skimmed.
-    friend_tree_name : of the friend; None: as `tree_name`.
+    friend_tree_name : of the friend; None: as `tree_name`, or `predictions` where the ntuples have no trees.
     misc_features : branches to copy; None: those the skim was configured with, as far as the ntuples have them.
+    reading : how the ntuples are read, and how many events are scored.
 
     Raises
     ------
@@ -156,116 +166,41 @@ def predict_friend(
     started = time.perf_counter()
     with SkimFile(skim_path) as skim:
         check_skim(skim, ensemble)
-        tree = tree_name or str(skim.metadata["input_tree_name"])
-        recorded = [str(file["path"]) for file in skim.metadata["inputs"]]
-        files = _matching_files(skim, recorded if ntuples is None else expand_paths(ntuples), tree)
-        n_entries = [n for _, _, n in files]
-        identity = tuple(skim.metadata["identity"])
-        copied = _copied_branches(skim, files[0][1], tree, misc_features, identity)
+        originals = Originals.of_skim(
+            skim, ntuples, object_name=tree_name, misc_features=misc_features, access=reading.access
+        )
+        n_entries = sum(originals.n_entries)
         tally = _Tally(ensemble.n_classes, ensemble.rule.n_splits)
-        blocks = (_tallied(block, tally) for block in scored_blocks(skim, ensemble, training))
+        blocks = (_tallied(block, tally) for block in scored_blocks(skim, ensemble, training, reading))
         writer = FriendTreeWriter(
             output,
-            tree_name=friend_tree_name or tree,
-            input_files=[path for _, path, _ in files],
-            input_tree=tree,
-            n_entries=sum(n_entries),
+            tree_name=friend_tree_name or originals.object_name or "predictions",
+            originals=originals.openers,
+            n_entries=n_entries,
             n_classes=ensemble.n_classes,
-            misc=branch_types(files[0][1], tree, copied),
-            identity_branches=identity,
+            misc=originals.types,
+            identity_branches=originals.identity,
             overwrite=overwrite,
         )
-        with writer, progress(sum(n_entries), sample, "events") as bar:
-            ranges = by_entry(blocks, [index for index, _, _ in files], n_entries, ensemble.n_classes)
-            _write_friend(writer, ranges, [path for _, path, _ in files], n_entries, tree, copied, identity, bar)
-        return tally.result(sample, output, sum(n_entries), started)
+        with writer, progress(n_entries, sample, "events") as bar:
+            ranges = by_entry(blocks, originals.indices, originals.n_entries, ensemble.n_classes)
+            _write_friend(writer, ranges, originals, bar)
+        return tally.result(sample, output, started, n_entries)
 
 
-def _tallied(block: Any, tally: _Tally) -> Any:
+def _tallied(block: ScoredBlock, tally: _Tally) -> ScoredBlock:
     tally.add(block.scores_NK, block.fold_N)
     return block
 
 
-def _write_friend(
-    writer: FriendTreeWriter,
-    ranges: Any,
-    paths: Sequence[str],
-    n_entries: Sequence[int],
-    tree_name: str,
-    copied: Sequence[str],
-    identity: Sequence[str],
-    bar: Any,
-) -> None:
-    offsets = np.concatenate([[0], np.cumsum(n_entries)])
-    tree: Reader | None = None
-    current = -1
-    try:
-        for piece in ranges:
-            if piece.file != current:
-                if tree is not None:
-                    tree.close()
-                tree, current = open_reader(paths[piece.file], tree_name), piece.file
-            assert tree is not None
-            columns = tree.read(copied, piece.start, piece.stop)
-            _check_pairs(piece, columns, identity, paths[piece.file])
-            first = int(offsets[piece.file]) + piece.start
-            writer.write(first, piece.scores_NK, piece.is_valid_N, {name: columns[name] for name in copied})
-            bar.update(piece.stop - piece.start)
-    finally:
-        if tree is not None:
-            tree.close()
-
-
-def _check_pairs(piece: EntryRange, columns: Mapping[str, Any], identity: Sequence[str], path: str) -> None:
-    """Every scored entry must be the event that was skimmed."""
-    if not identity or not len(piece.identity_V):
-        return
-    scored = piece.is_valid_N.astype(bool)
-    found_V = hash_identity([as_integers(columns[name], name, path)[scored] for name in identity])
-    wrong = np.flatnonzero(found_V != piece.identity_V)
-    if len(wrong):
-        entry = piece.start + int(np.flatnonzero(scored)[wrong[0]])
-        raise SkimError(
-            f"{len(wrong)} events differ between the skim and the ntuples, the first at entry {entry}",
-            where=path,
-            remedy="The ntuples changed since they were skimmed: run preprocess.py again.",
-        )
-
-
-def _matching_files(skim: SkimFile, paths: Sequence[str], tree_name: str) -> list[tuple[int, str, int]]:
-    """(number in the skim, path, entries) of every ntuple, after checking that it is the file that was skimmed."""
-    inputs = skim.metadata["inputs"]
-    if len(inputs) != len(paths):
-        raise SkimError(
-            f"the skim was made from {len(inputs)} files, but there are {len(paths)} now",
-            where=str(skim.path),
-            remedy="Run preprocess.py again, or check orig_path.",
-        )
-    files = []
-    for path, recorded in zip(paths, inputs, strict=True):
-        fingerprint = recorded["fingerprint"]
-        with open_reader(path, tree_name) as tree:
-            now = tree.fingerprint
-        for what in ("n_entries", "uuid", "size"):
-            if getattr(now, what) != fingerprint[what]:
-                raise SkimError(
-                    f"the file changed since it was skimmed: {what} was {fingerprint[what]}, is {getattr(now, what)}",
-                    where=path,
-                    remedy="Run preprocess.py again.",
-                )
-        files.append((int(recorded["index"]), path, now.n_entries))
-    return files
-
-
-def _copied_branches(
-    skim: SkimFile, path: str, tree_name: str, wanted: Sequence[str] | None, identity: Sequence[str]
-) -> list[str]:
-    """The branches to copy: those asked for, and what identifies an event, so that the finished tree can be checked."""
-    with open_reader(path, tree_name) as tree:
-        if wanted is None:
-            configured = skim.metadata["config"].get("misc_features") or skim.groups.get("misc_features", ())
-            present = set(tree.branches)
-            wanted = [name for name in configured if name in present and name not in ADDED_COLUMNS]
-        else:
-            tree.require(wanted)
-    return list(dict.fromkeys([*wanted, *identity]))
+def _write_friend(writer: FriendTreeWriter, ranges: Iterator[EntryRange], originals: Originals, bar: Any) -> None:
+    offsets = np.concatenate([[0], np.cumsum(originals.n_entries)])
+    for file, pieces in groupby(ranges, key=lambda piece: piece.file):
+        with originals.openers[file]() as reader:
+            for piece in pieces:
+                columns = reader.read(originals.copied, piece.start, piece.stop)
+                originals.check_pairs(piece, columns)
+                first = int(offsets[file]) + piece.start
+                copied = {name: columns[name] for name in originals.copied}
+                writer.write(first, piece.scores_NK, piece.is_valid_N, copied)
+                bar.update(piece.stop - piece.start)

@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from utils.errors import SkimError
 from utils.events import in_training_split
+from utils.logs import get_logger
 from utils.models.ensemble import RoutedEnsemble
 from utils.preprocessing.pipe import BUILT_IN, FittedPipe, Step
 from utils.readers.skim import SkimFile
+from utils.readers.spec import ChunkSize, ReadingKeys
 
-BLOCK_ROWS = 200_000
+BLOCK_ROWS = 200_000  # entries of the ntuples at a time
+BYTES_PER_VALUE = 8  # of a feature while a model looks at it
+logger = get_logger(__name__)
 UNSCORED = -1
 
 
@@ -99,10 +103,21 @@ class ScoredBlock:
     origin: Mapping[str, NDArray[Any]]
 
 
-def scored_blocks(skim: SkimFile, ensemble: RoutedEnsemble, training: TrainingInputs) -> Iterator[ScoredBlock]:
-    """All rows of the skim in order, `BLOCK_ROWS` at a time."""
-    for start in range(0, skim.n_rows, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, skim.n_rows)
+def rows_to_score(skim: SkimFile, reading: ReadingKeys) -> int:
+    """Rows of the skim that `nevts` lets through."""
+    return skim.n_rows if reading.nevts < 0 else min(reading.nevts, skim.n_rows)
+
+
+def scored_blocks(
+    skim: SkimFile, ensemble: RoutedEnsemble, training: TrainingInputs, reading: ReadingKeys = ReadingKeys()
+) -> Iterator[ScoredBlock]:
+    """The rows of the skim in order: the first `nevts` of them, `chunk_size` at a time."""
+    block_rows = ChunkSize.of(reading.chunk_size).events(BYTES_PER_VALUE * len(ensemble.features))
+    n_rows = rows_to_score(skim, reading)
+    if n_rows < skim.n_rows:
+        logger.warning("%s: nevts leaves %s of %s rows unscored", skim.path, skim.n_rows - n_rows, skim.n_rows)
+    for start in range(0, n_rows, block_rows):
+        stop = min(start + block_rows, n_rows)
         raw_NF = skim.matrix(ensemble.features, start, stop)
         split = ensemble.rule.column
         columns = skim.read(["file_index", "entry", "identity"], start, stop)

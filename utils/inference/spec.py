@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from utils.errors import ConfigError, nearest_name
 from utils.keys import key
+from utils.readers.spec import ReadingKeys
 
 Kind = Literal["for_datacards", "for_evaluation"]
 
@@ -28,7 +29,7 @@ class SampleName:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSpec:
+class PredictSpec(ReadingKeys):
     """A run ID in, scores out: friend trees (for_datacards) or a table per skim (for_evaluation)."""
 
     kind: Kind = key("for_datacards: a friend tree per sample; for_evaluation: CSV or Parquet per skim")
@@ -60,6 +61,7 @@ class PredictSpec:
     vars: Mapping[str, Any] = key("your own variables, for use as ${vars.NAME}", default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.check_reading()
         template = self.output_filename_template
         if template is not None and "{sample_name}" not in template:
             raise ConfigError(

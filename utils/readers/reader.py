@@ -271,8 +271,7 @@ class Reader(ABC):
         wanted = set(names)
         present = self.require(wanted)
         stop = self.n_entries if stop is None else min(stop, self.n_entries)
-        wished = ChunkSize(chunk_size) if isinstance(chunk_size, int) else chunk_size
-        borders = self._borders(present, wished.events(self.bytes_per_event(present)), start, stop)
+        borders = self._borders(present, ChunkSize.of(chunk_size).events(self.bytes_per_event(present)), start, stop)
         meter = _Meter(self.where)
         with ThreadPoolExecutor(self.access.n_threads) as threads, ThreadPoolExecutor(1) as ahead:
             pieces = _Pieces(self, present, threads, meter, stop)

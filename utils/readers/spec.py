@@ -40,8 +40,15 @@ class ChunkSize:
             if n_bytes > 0:
                 return cls(0, n_bytes)
         raise ConfigError(
-            f"{where} is {value!r}, which is neither events nor memory", where=where, remedy="Use a number of events, or memory such as '50 MB'."
+            f"{where} is {value!r}, which is neither events nor memory",
+            where=where,
+            remedy="Use a number of events, or memory such as '50 MB'.",
         )
+
+    @classmethod
+    def of(cls, value: "ChunkSize | int") -> "ChunkSize":
+        """A number of events stands for itself."""
+        return cls(value) if isinstance(value, int) else value
 
     def events(self, bytes_per_event: float) -> int:
         """Events of one chunk, at least one."""
@@ -125,8 +132,8 @@ class ReadingKeys:
 
     def check_reading(self) -> None:
         """ConfigError for values that make no sense; for the `__post_init__` of the spec."""
-        if not isinstance(self.chunk_size, ChunkSize):
-            object.__setattr__(self, "chunk_size", ChunkSize.from_config(self.chunk_size, "chunk_size"))
+        if isinstance(self.chunk_size, int):
+            ChunkSize.from_config(self.chunk_size, "chunk_size")
         for name in ("n_threads", "timeout"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Use 1 or more.")

@@ -19,7 +19,7 @@ import uproot
 
 from utils.errors import OutputError
 from utils.writers.atomic import atomic_output
-from utils.writers.friend_check import verify_friend
+from utils.writers.friend_check import Opener, verify_friend
 
 UNSCORED = -1
 _BASKET_ROWS = 250_000  # uproot writes one basket per branch and block; small ones cost time and space
@@ -70,12 +70,10 @@ class FriendTreeWriter:
     ----------
     path : the friend's file.
     tree_name : the name of the tree in it.
-    input_files : the files of the sample, in the order of their entries (a chain).
-    input_tree : the name of the tree in these.
-    n_entries : the number of entries in all of `input_files`.
+    originals : what opens each file of the sample, in the order of their entries (a chain).
+    n_entries : the number of entries in all of `originals`.
     n_classes : the number of classes K.
-    misc : name → type of each branch that is copied; as NumPy dtype or in Awkward's notation (what
-        :func:`utils.writers.friend_check.branch_types` gives).
+    misc : name → type of each branch that is copied; as NumPy dtype or in Awkward's notation (`var * float32`).
     identity_branches : those among `misc` whose every value is compared with the input's when the file is complete.
     overwrite : whether an existing file may be replaced.
     basket_rows : entries per basket; blocks are gathered until one is full.
@@ -89,15 +87,13 @@ class FriendTreeWriter:
     --------
     ::
 
-        types = branch_types("ww.root", "events", ["run", "evt"])
         with FriendTreeWriter(
             "ww_pred.root",
             tree_name="predictions",
-            input_files=["ww.root"],
-            input_tree="events",
+            originals=[lambda: open_reader("ww.root", "events")],
             n_entries=2,
             n_classes=2,
-            misc=types,
+            misc={"run": "uint32", "evt": "uint64"},
             identity_branches=["run", "evt"],
             overwrite=False,
         ) as writer:
@@ -109,8 +105,7 @@ class FriendTreeWriter:
         path: str | os.PathLike[str],
         *,
         tree_name: str,
-        input_files: Sequence[str],
-        input_tree: str,
+        originals: Sequence[Opener],
         n_entries: int,
         n_classes: int,
         misc: Mapping[str, Any],
@@ -123,8 +118,7 @@ class FriendTreeWriter:
         _check_names(misc, no_scores, path)
         self._path = Path(path)
         self._tree_name = tree_name
-        self._input_files = list(input_files)
-        self._input_tree = input_tree
+        self._originals = list(originals)
         self._n_entries = n_entries
         self._n_classes = n_classes
         self._misc = {name: _branch_type(name, spec, self._path) for name, spec in misc.items()}
@@ -219,7 +213,7 @@ class FriendTreeWriter:
 
     def _verify_if_written(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            verify_friend(self._part, self._tree_name, self._input_files, self._input_tree, self._identity_branches)
+            verify_friend(self._part, self._tree_name, self._originals, self._identity_branches)
 
     def _counter_name(self, branch: str) -> str:
         """A jagged branch needs one that counts its items, with a name that no copied branch has."""

@@ -1,19 +1,19 @@
-"""Friend trees against the trees they belong to: which types to copy, and whether every entry is in its place.
+"""Friend trees against the events they belong to: whether every entry is in its place.
 
 ROOT pairs a tree and its friend by position and says nothing when they do not belong together.
 """
 
-import contextlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias
 
 import awkward as ak
 import numpy as np
 import uproot
 
-from utils.errors import InputFileError, MissingColumnError, OutputError, nearest_name
+from utils.errors import OutputError
 from utils.logs import get_logger
 
 logger = get_logger(__name__)
@@ -21,59 +21,43 @@ logger = get_logger(__name__)
 _CHECK_ROWS = 1_000_000
 
 
-def branch_types(input_file: str, input_tree: str, branches: Sequence[str]) -> dict[str, str]:
-    """The types with which branches are to be copied into a friend tree.
+class Original(Protocol):
+    """A file that the friend belongs to, as far as it is looked at here. Every reader is one."""
 
-    Parameters
-    ----------
-    input_file, input_tree : where the branches are.
-    branches : their names.
+    @property
+    def where(self) -> str:
+        """Its name, for messages."""
 
-    Returns
-    -------
-    dict
-        For each branch a type in Awkward's notation: ``"uint64"``, ``"var * float32"``, ``"3 * float32"``.
+    @property
+    def n_entries(self) -> int:
+        """Number of its events."""
 
-    Raises
-    ------
-    MissingColumnError
-        A branch does not exist.
-    """
-    with _open_tree(input_file, input_tree) as tree:
-        known = set(tree.keys())
-        for name in branches:
-            if name not in known:
-                raise MissingColumnError(
-                    f"no branch '{name}'",
-                    where=f"{input_file}:{input_tree}",
-                    nearest=nearest_name(name, known),
-                    remedy="Edit misc_features.",
-                )
-        empty = _read(tree, branches, 0, 0)
-        return {name: str(ak.type(empty[name]).content) for name in branches}
+    def read(self, names: Sequence[str], start: int, stop: int) -> Mapping[str, Any]:
+        """The named columns of the entries in [start, stop)."""
+
+
+# Opens an original anew.
+Opener: TypeAlias = Callable[[], AbstractContextManager[Original]]
 
 
 def verify_friend(
-    friend_path: str | os.PathLike[str],
-    tree_name: str,
-    input_files: Sequence[str],
-    input_tree: str,
-    identity_branches: Sequence[str],
+    friend_path: str | os.PathLike[str], tree_name: str, originals: Sequence[Opener], identity_branches: Sequence[str]
 ) -> None:
-    """Check a friend tree against the tree it belongs to, in bounded memory.
+    """Check a friend tree against the events it belongs to, in bounded memory.
 
     Parameters
     ----------
     friend_path, tree_name : the friend.
-    input_files, input_tree : the sample; several files are read as a chain, in the order given.
-    identity_branches : flat branches of both trees; every value must be the same at the same entry, NaN equal to NaN.
+    originals : the files of the sample, a chain in the order given.
+    identity_branches : flat branches of both; every value must be the same at the same entry, NaN equal to NaN.
 
     Raises
     ------
     OutputError
         The numbers of entries differ, or a value does.
     """
-    with _open_tree(friend_path, tree_name) as friend:
+    with uproot.open({os.fspath(friend_path): None}) as file:
+        friend = file[tree_name]
         n_entries = int(friend.num_entries)
         short = [branch.name for branch in friend.branches if branch.num_entries != n_entries]
         if short:
@@ -81,11 +65,11 @@ def verify_friend(
                 f"branch '{short[0]}' has fewer entries than its tree", where=f"{friend_path}:{tree_name}"
             )
         first = 0
-        for input_file in input_files:
-            with _open_tree(input_file, input_tree) as tree:
-                last = first + int(tree.num_entries)
+        for opened in originals:
+            with opened() as original:
+                last = first + original.n_entries
                 if last <= n_entries:
-                    _compare(friend, first, tree, identity_branches, f"{friend_path}:{tree_name}", input_file)
+                    _compare(friend, first, original, identity_branches, f"{friend_path}:{tree_name}")
                 first = last
         if first != n_entries:
             raise OutputError(
@@ -96,21 +80,21 @@ def verify_friend(
     logger.debug("%s: %d entries, %s equal to the input", friend_path, n_entries, ", ".join(identity_branches))
 
 
-def _compare(friend: Any, first: int, tree: Any, branches: Sequence[str], where: str, input_file: str) -> None:
-    """Compare `tree` with the friend's entries from `first` on."""
+def _compare(friend: Any, first: int, original: Original, branches: Sequence[str], where: str) -> None:
+    """Compare an original with the friend's entries from `first` on."""
     if not branches:
         return
-    for start, stop in itertools.pairwise([*range(0, tree.num_entries, _CHECK_ROWS), tree.num_entries]):
-        expected = _read(tree, branches, start, stop)
+    for start, stop in itertools.pairwise([*range(0, original.n_entries, _CHECK_ROWS), original.n_entries]):
+        expected = original.read(branches, start, stop)
         actual = _read(friend, branches, first + start, first + stop)
         for name in branches:
-            expected_N, actual_N = ak.to_numpy(expected[name]), ak.to_numpy(actual[name])
+            expected_N, actual_N = np.asarray(expected[name]), ak.to_numpy(actual[name])
             different_N = _differ(expected_N, actual_N)
             if different_N.any():
                 entry = start + int(different_N.argmax())
                 raise OutputError(
                     f"entry {first + entry} has {name} = {actual_N[entry - start]} ({actual_N.dtype}) where entry "
-                    f"{entry} of {input_file} has {expected_N[entry - start]} ({expected_N.dtype})",
+                    f"{entry} of {original.where} has {expected_N[entry - start]} ({expected_N.dtype})",
                     where=where,
                     remedy="Check that the input did not change while it was read, and predict again.",
                 )
@@ -121,20 +105,6 @@ def _differ(expected_N: np.ndarray, actual_N: np.ndarray) -> np.ndarray:
     if expected_N.dtype.kind == "f" and actual_N.dtype.kind == "f":
         different_N &= ~(np.isnan(expected_N) & np.isnan(actual_N))
     return different_N
-
-
-@contextlib.contextmanager
-def _open_tree(path: str | os.PathLike[str], tree_name: str) -> Iterator[Any]:
-    try:
-        file = uproot.open({os.fspath(path): None})
-    except (OSError, ValueError) as error:
-        raise InputFileError(f"the file cannot be read: {error}", where=str(path)) from error
-    with file:
-        if tree_name not in file:
-            raise InputFileError(
-                f"no tree '{tree_name}'", where=str(path), nearest=nearest_name(tree_name, file.keys(cycle=False))
-            )
-        yield file[tree_name]
 
 
 def _read(tree: Any, branches: Sequence[str], start: int, stop: int) -> Any:

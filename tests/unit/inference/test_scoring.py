@@ -16,6 +16,7 @@ from utils.events import hash_identity, in_training_split
 from utils.folds import FoldRule
 from utils.inference import scoring
 from utils.inference.scoring import EntryRange, ScoredBlock, TrainingInputs, by_entry, check_skim, scored_blocks
+from utils.logs import captured_log
 from utils.models.ensemble import RoutedEnsemble
 from utils.preprocessing.pipe import FittedPipe, Scaler
 
@@ -137,13 +138,17 @@ def ensemble(events: Events = EVENTS, n: int = 3, unseen: str = "route", feature
 ALL = TrainingInputs(frozenset({"uuid-0"}), 0.8, 0)
 
 
+def test_nevts_leaves_the_rest_unscored(tmp_path: Path) -> None:
+    with open_skim(tmp_path / "sample.h5", EVENTS) as skim, captured_log() as messages:
+        blocks = list(scored_blocks(skim, ensemble(), ALL, ReadingKeys(nevts=5, chunk_size=2)))
+    assert [(b.start, b.stop) for b in blocks] == [(0, 2), (2, 4), (4, 5)]
+    assert any("leaves" in message and "unscored" in message for message in messages)
+
+
 @pytest.mark.parametrize("rows", [1, 7, N, 1000])
-def test_blocks_are_the_skim_in_order_each_event_by_its_own_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
-) -> None:
-    monkeypatch.setattr(scoring, "BLOCK_ROWS", rows)
+def test_blocks_are_the_skim_in_order_each_event_by_its_own_model(tmp_path: Path, rows: int) -> None:
     with open_skim(tmp_path / "sample.h5", EVENTS) as skim:
-        blocks = list(scored_blocks(skim, ensemble(), ALL))
+        blocks = list(scored_blocks(skim, ensemble(), ALL, ReadingKeys(chunk_size=rows)))
         assert [b.start for b in blocks] == list(range(0, N, rows))
         assert max(b.stop - b.start for b in blocks) <= rows
         scores_NK = np.concatenate([b.scores_NK for b in blocks])
