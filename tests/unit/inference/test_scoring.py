@@ -19,6 +19,7 @@ from utils.inference.scoring import EntryRange, ScoredBlock, TrainingInputs, by_
 from utils.logs import captured_log
 from utils.models.ensemble import RoutedEnsemble
 from utils.preprocessing.pipe import FittedPipe, Scaler
+from utils.readers.spec import ReadingKeys
 
 K = 2
 
