@@ -134,6 +134,8 @@ class LightGBMEstimator:
                 nearest=nearest_name(str(complete["objective"]), _MULTICLASS if self._n_classes > 2 else _BINARY),
                 remedy="Leave it out: it follows from the data.",
             )
+        if "metric" in complete:
+            complete["metric"] = _metrics_of(complete["metric"], complete["objective"] in _MULTICLASS)
         return complete
 
     def predict(self, features_NF: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -210,6 +212,16 @@ def _main_names(params: Mapping[str, Any]) -> dict[str, Any]:
                 remedy="Mend or remove it.",
             )
     return {main_name[key]: value for key, value in params.items()}
+
+
+def _metrics_of(metrics: Any, is_multiclass: bool) -> Any:
+    """`multi_logloss` and `binary_logloss` are one loss under two names; LightGBM refuses the other objective's."""
+    if isinstance(metrics, list | tuple):
+        return [_metrics_of(metric, is_multiclass) for metric in metrics]
+    kind, _, loss = str(metrics).partition("_")
+    if kind in ("multi", "binary") and loss in ("logloss", "error"):
+        return f"multi_{loss}" if is_multiclass else f"binary_{loss}"
+    return metrics
 
 
 def _warn_of_negative_categories(data: SkimData) -> None:

@@ -125,6 +125,17 @@ def test_early_stopping_keeps_the_best_iteration(data: SkimData, tmp_path: Path)
     assert LightGBMEstimator.load(tmp_path).n_iterations == best
 
 
+@pytest.mark.parametrize(
+    "metric", [["multi_logloss", "multi_error"], ["binary_logloss", "binary_error"], "multi_logloss"]
+)
+def test_the_loss_has_the_name_that_the_number_of_classes_gives_it(data: SkimData, metric: Any) -> None:
+    names: set[str] = set()
+    fitted(data, lambda _, values: names.update(values), metric=metric, num_iterations=1)
+    kind = "binary" if data.n_classes == 2 else "multi"
+    losses = ["logloss", "error"] if isinstance(metric, list) else ["logloss"]
+    assert names == {f"valid-{kind}_{loss}" for loss in losses}
+
+
 def test_the_curve_is_the_loss(data: SkimData) -> None:
     points: list[float] = []
     model = fitted(data, lambda step, values: points.append(values[next(iter(values))]), weight=True)
