@@ -43,11 +43,13 @@ HISTGB, MLP, XGB = (
     {"_target_": "sklearn.neural_network.MLPClassifier", "hidden_layer_sizes": [16], "random_state": 1},
     {"_target_": "xgboost.XGBClassifier", "learning_rate": 0.3, "random_state": 1},
 )
+TORCH = {"network": {"hidden": [16]}, "epochs": 15, "batch_size": 64, "learning_rate": 0.01}
 IMPLEMENTATIONS = [
     Implementation("lightgbm", LIGHTGBM, {**TREES, "num_iterations": 12}, "lightgbm", 12),
     Implementation("histgb", SKLEARN, {**HISTGB, "max_iter": 12}, "sklearn", 12),
     Implementation("mlp", SKLEARN, {**MLP, "learning_rate_init": 0.02, "max_iter": 30}, "sklearn", 30),
     Implementation("xgboost", SKLEARN, {**XGB, "n_estimators": 12, "max_depth": 3}, "xgboost", 12),
+    Implementation("torch", "utils.models.pytorch.estimator.TorchEstimator", TORCH, "torch", 15),
 ]
 
 # scikit-learn says that an MLP with so few iterations has not converged: it need not.

@@ -122,7 +122,9 @@ class PreprocessSpec(ReadingKeys):
     year: str | None = key("data-taking year, for use in paths as ${year}", default=None)
     input_path: str = key("folder of the ntuples")
     input_filename_template: str = key("file of a sample; globs make a chain", default="{sample_name}.root")
-    input_tree_name: str | None = key("name of the tree, may be nested: folder/events; null: the only one", default=None)
+    input_tree_name: str | None = key(
+        "name of the tree, may be nested: folder/events; null: the only one", default=None
+    )
     input_samples: tuple[Sample, ...] = key("samples and the processes they feed")
     common_cut: str | None = key("a cut to be used in others as ${common_cut}; not applied by itself", default=None)
     input_branches: tuple[str, ...] | None = key(

@@ -1,0 +1,1 @@
+"""What training a network is, whatever library computes it."""

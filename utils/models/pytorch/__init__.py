@@ -1,0 +1,1 @@
+"""Networks in torch: the estimator, its loop, optimizers and schedules, and networks to begin with."""
