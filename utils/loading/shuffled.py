@@ -1,8 +1,8 @@
 """Shuffled batches for networks: every event once an epoch, in bounded memory, read ahead while the network computes.
 
-The order is a pure function of the seed and the epoch: how the skim is read, and where a run was resumed, do not matter.
-What fits into the buffer is read once and kept; beyond that, an epoch goes through the skim in windows of the buffer's
-size, whose order is shuffled, and so are the events of each.
+The order is a pure function of the seed and the epoch: how the skim is read, and where a run was resumed, do not
+matter. What fits into the buffer is read once and kept; beyond that, an epoch goes through the skim in windows of the
+buffer's size, whose order is shuffled, and so are the events of each.
 
 Shape suffixes: N events, F features, B events of a batch.
 """
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from utils.loading.source import Batch, EventSource
 
