@@ -21,7 +21,7 @@ from utils.models.estimator import Monitor
 from utils.models.neural.plan import NeuralPlan
 from utils.models.neural.watch import BestEpoch, macro_auc
 from utils.models.pytorch.optimizers import make_optimizer
-from utils.models.pytorch.schedules import make_schedule
+from utils.models.pytorch.schedules import LearningRate
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # (B, K) outputs and (B, …) targets → (B,) losses
 
@@ -42,7 +42,7 @@ class Training:
     def __post_init__(self) -> None:
         self.network.to(self.device)
         self.optimizer = make_optimizer(self.plan, self.network)
-        self.schedule = make_schedule(self.plan, self.optimizer, self.batches.n_batches)
+        self.schedule = LearningRate(self.plan, self.optimizer, self.batches.n_batches)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.plan.precision == "fp16")
         self.average = None
         if self.plan.ema is not None:

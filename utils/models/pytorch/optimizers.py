@@ -18,7 +18,8 @@ def make_optimizer(plan: NeuralPlan, network: nn.Module) -> torch.optim.Optimize
     `no_weight_decay()` (tokens).
     """
     kept_out = set(network.no_weight_decay()) if hasattr(network, "no_weight_decay") else set()
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, value in network.named_parameters():
         if value.requires_grad:
             (others if value.ndim < 2 or name in kept_out else decayed).append(value)

@@ -5,20 +5,29 @@ from typing import Any
 import torch
 
 from utils.models.neural.plan import NeuralPlan
+from utils.models.neural.schedules import factor_of, numbers_of
 
 
 class LearningRate:
-    """A schedule that is told of every step and of every epoch.
+    """A plan's schedule, told of every step and of every epoch.
 
     Parameters
     ----------
-    per_step : what is stepped after every batch.
-    per_epoch : what is stepped after every epoch, with the validation loss.
+    plan : the training.
+    optimizer : whose learning rate changes.
+    steps_per_epoch : batches of an epoch.
     """
 
-    def __init__(self, per_step: Any = None, per_epoch: Any = None) -> None:
-        self._per_step = per_step
-        self._per_epoch = per_epoch
+    def __init__(self, plan: NeuralPlan, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> None:
+        self._per_step: Any = None
+        self._per_epoch: Any = None
+        numbers, factor = numbers_of(plan), factor_of(plan, steps_per_epoch)
+        if factor is not None:
+            self._per_step = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        elif plan.schedule == "plateau":
+            self._per_epoch = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=numbers["factor"], patience=numbers["patience"], min_lr=numbers["minimum"]
+            )
 
     def after_step(self) -> None:
         """One batch is done."""
@@ -32,19 +41,11 @@ class LearningRate:
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {
-            "step": None if self._per_step is None else self._per_step.state_dict(),
-            "epoch": None if self._per_epoch is None else self._per_epoch.state_dict(),
-        }
+        schedule = self._per_step or self._per_epoch
+        return {} if schedule is None else dict(schedule.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        if self._per_step is not None:
-            self._per_step.load_state_dict(state["step"])
-        if self._per_epoch is not None:
-            self._per_epoch.load_state_dict(state["epoch"])
-
-
-def make_schedule(plan: NeuralPlan, optimizer: torch.optim.Optimizer, steps_per_epoch: int) -> LearningRate:
-    """The plan's schedule."""
-    return LearningRate()
+        schedule = self._per_step or self._per_epoch
+        if schedule is not None:
+            schedule.load_state_dict(state)
