@@ -76,4 +76,4 @@ def _linear(part: float, first: float, last: float) -> float:
 
 
 def _exponential(part: float, first: float, last: float) -> float:
-    return first * (last / first) ** min(part, 1.0)
+    return float(first * (last / first) ** min(part, 1.0))
