@@ -7,8 +7,9 @@ from torch import nn
 
 from utils.errors import ConfigError, nearest_name
 from utils.models.neural.plan import NeuralPlan
+from utils.models.pytorch.ranger import Ranger
 
-_BY_NAME = {"adam": "Adam", "adamw": "AdamW", "radam": "RAdam"}
+_BY_NAME = {"adam": "Adam", "adamw": "AdamW", "radam": "RAdam", "ranger": "Ranger"}
 
 
 def make_optimizer(plan: NeuralPlan, network: nn.Module) -> torch.optim.Optimizer:
@@ -28,8 +29,9 @@ def make_optimizer(plan: NeuralPlan, network: nn.Module) -> torch.optim.Optimize
         {"params": others, "weight_decay": 0.0},
     ]
     name = _BY_NAME.get(plan.optimizer.lower(), plan.optimizer)
-    known = [n for n in dir(torch.optim) if isinstance(getattr(torch.optim, n), type)]
-    if name not in known or name == "Optimizer":
+    known = {n: kind for n, kind in vars(torch.optim).items() if isinstance(kind, type) and n != "Optimizer"}
+    known["Ranger"] = Ranger
+    if name not in known:
         raise ConfigError(
             f"torch has no optimizer '{plan.optimizer}'",
             where="model_param.optimizer",
@@ -37,11 +39,9 @@ def make_optimizer(plan: NeuralPlan, network: nn.Module) -> torch.optim.Optimize
             remedy="Use adam, adamw, radam, ranger, or the name of a class of torch.optim.",
         )
     try:
-        made: torch.optim.Optimizer = getattr(torch.optim, name)(
+        made: torch.optim.Optimizer = known[name](
             [group for group in groups if group["params"]], lr=plan.learning_rate, **plan.optimizer_param
         )
     except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"torch.optim.{name} refuses its arguments ({error})", where="model_param.optimizer_param"
-        ) from error
+        raise ConfigError(f"{name} refuses its arguments ({error})", where="model_param.optimizer_param") from error
     return made
