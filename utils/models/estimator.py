@@ -1,14 +1,15 @@
 """What every model can do, whatever library it comes from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import RunError
+from utils.errors import ConfigError, RunError
 from utils.factory import Factory, user_file
 from utils.loading import EventSource
 
@@ -24,6 +25,38 @@ class Monitor(Protocol):
     def __call__(self, step: int, values: Mapping[str, float]) -> None: ...
 
 
+class Checkpoints(Protocol):
+    """Where a fit keeps what it needs to go on after an interruption."""
+
+    def latest(self) -> Path | None:
+        """Folder of the last checkpoint that is whole; None where there is none."""
+
+    def save(self, epoch: int, write: Callable[[Path], None]) -> None:
+        """Let `write` fill an empty folder; it counts once it is whole."""
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a fit may use besides its events. An estimator refuses what it cannot do.
+
+    Parameters
+    ----------
+    fold : number of the model.
+    checkpoints : to go on from, and to write after every epoch; None: an interrupted fit starts anew.
+    fast_dev_run : one batch of every phase, to see that everything works.
+    gpus : numbers of the devices; none: the processor.
+    initial : folder of a saved estimator whose weights to start from.
+    freeze : patterns of the names of parameters that are not trained.
+    """
+
+    fold: int = 0
+    checkpoints: Checkpoints | None = None
+    fast_dev_run: bool = False
+    gpus: tuple[int, ...] = ()
+    initial: Path | None = None
+    freeze: tuple[str, ...] = ()
+
+
 class Estimator(Protocol):
     """One model of the ensemble.
 
@@ -32,7 +65,9 @@ class Estimator(Protocol):
     probabilities, K ≥ 2, whose rows sum to one. `save` and `load` work with a folder of the estimator's own.
     """
 
-    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor) -> None: ...
+    def fit(
+        self, train: EventSource, valid: EventSource, monitor: Monitor, context: FitContext = FitContext()
+    ) -> None: ...
 
     def predict(self, features_NF: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
@@ -51,6 +86,15 @@ class Estimator(Protocol):
 
     def importances(self) -> Mapping[str, NDArray[np.float64]]:
         """Kind (gain, split, …) → (F,) importances; empty where the model has none."""
+
+
+def refuse(context: FitContext, name: str) -> None:
+    """ConfigError for what only networks can do; for estimators that are none."""
+    for key, given in (("gpus", context.gpus), ("freeze", context.freeze), ("init_from", context.initial)):
+        if given:
+            raise ConfigError(
+                f"{name} has no use for {key}", where=key, remedy="Leave it out, or choose a network: model=torch_mlp."
+            )
 
 
 def save_estimator(estimator: Estimator, folder: Path) -> None:

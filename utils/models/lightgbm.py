@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from utils.errors import ConfigError, nearest_name
 from utils.loading import EventSource, SkimData
 from utils.logs import get_logger
-from utils.models.estimator import Monitor, as_probabilities
+from utils.models.estimator import FitContext, Monitor, as_probabilities, refuse
 
 logger = get_logger(__name__)
 
@@ -93,8 +93,9 @@ class LightGBMEstimator:
         self._n_classes = 0
         self._booster: lightgbm.Booster | None = None
 
-    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor) -> None:
+    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor, context: FitContext = FitContext()) -> None:
         """Train; with `early_stopping`, the best iteration on `valid` is kept."""
+        refuse(context, "LightGBM")
         self._n_classes = train.data.n_classes
         lightgbm.register_logger(_LogFile())
         params = self._complete(self.params)

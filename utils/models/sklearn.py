@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from utils.errors import ConfigError
 from utils.factory import Factory, restore_user_module, user_file
 from utils.loading import Batch, EventSource
-from utils.models.estimator import Monitor
+from utils.models.estimator import FitContext, Monitor, refuse
 
 MODEL_FILE = "model.joblib"
 USER_MODULE_FILE = "user_module.json"
@@ -37,8 +37,9 @@ class SklearnEstimator:
         self._model: Any = None
         self._n_classes = 0
 
-    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor) -> None:
+    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor, context: FitContext = FitContext()) -> None:
         """Fit on the whole of `train`; `valid` is handed on where the library's `fit` takes an `eval_set`."""
+        refuse(context, "scikit-learn")
         self._n_classes = train.data.n_classes
         self._model = self._factory()
         if not hasattr(self._model, "predict_proba"):

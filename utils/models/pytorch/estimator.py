@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from utils.loading import EventSource, SkimData
 from utils.loading.shuffled import ShuffledBatches
-from utils.models.estimator import Monitor
+from utils.models.estimator import FitContext, Monitor
 from utils.models.neural.plan import NeuralPlan
 from utils.models.pytorch.loop import PREDICT_ROWS, Training
 
@@ -36,7 +36,7 @@ class TorchEstimator:
         self._network: nn.Module | None = None
         self._best_epoch = 0
 
-    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor) -> None:
+    def fit(self, train: EventSource, valid: EventSource, monitor: Monitor, context: FitContext = FitContext()) -> None:
         """Train; the weights of the best epoch on `valid` are kept."""
         torch.manual_seed(self.plan.seed)
         self._shape = _shape_of(train.data)
