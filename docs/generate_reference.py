@@ -6,6 +6,7 @@ import yaml
 
 from utils.config.build import MISSING_VALUE
 from utils.config.schema import Key, keys_of
+from utils.describing.spec import DescribeSpec
 from utils.evaluation.spec import EvaluateSpec
 from utils.expressions import describe_functions
 from utils.inference.spec import PredictSpec
@@ -14,6 +15,7 @@ from utils.preprocessing.spec import PreprocessSpec
 
 HERE = Path(__file__).parent
 STAGES = {
+    "describe.py": DescribeSpec,
     "preprocess.py": PreprocessSpec,
     "train.py": TrainSpec,
     "predict.py": PredictSpec,

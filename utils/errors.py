@@ -74,6 +74,10 @@ class OutputError(CrossfoldError):
     """An output that exists already, cannot be written, or failed its check."""
 
 
+class ExecutorError(CrossfoldError):
+    """Work that was not done: workers that die, or that cannot be reached."""
+
+
 def nearest_name(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate most similar to `name`, or None where nothing is similar."""
     known = list(candidates)

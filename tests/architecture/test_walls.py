@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("preprocess.py", "train.py", "predict.py", "evaluate.py")
+STAGES = ("describe.py", "preprocess.py", "train.py", "predict.py", "evaluate.py")
 SCRIPTS = sorted(path for path in ROOT.glob("*.py"))
 LIBRARY = sorted((ROOT / "utils").rglob("*.py"))
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 # Folder of a stage's configs: its script, and what a user has to give.
 STAGES = {
+    "describe": ("describe", ["input=ntuple.root"]),
     "preprocess/training_data": ("preprocess", ["year=2018", "input_path=/data"]),
     "preprocess/prediction_data": ("preprocess", ["year=2018", "input_path=/data"]),
     "train": ("train", ["year=2018"]),

@@ -6,11 +6,11 @@ The XRootD server is Debian's. The other three speak as much of their protocol a
 import contextlib
 import email.utils
 import getpass
-import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.parse
@@ -72,24 +72,32 @@ def _as_user() -> list[str]:
 
 
 @contextlib.contextmanager
-def xrootd_server(folder: Path, scratch: Path) -> Iterator[Served]:
-    """Debian's XRootD server for the files below `folder`; `scratch` is an empty folder of its own."""
-    if shutil.which("xrootd") is None:
-        pytest.skip("no XRootD server here (Debian: apt-get install xrootd-server)")
+def public_folder() -> Iterator[Path]:
+    """A folder for files that an XRootD server is to read, who is another user; pytest's own are for one only."""
+    with tempfile.TemporaryDirectory(prefix="crossfold-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def xrootd_server(folder: Path) -> Iterator[Served]:
+    """Debian's XRootD server for the files below a `public_folder`."""
     port = free_port()
-    with running_xrootd(folder, scratch, port):
+    with running_xrootd(folder, port):
         yield Served(f"root://127.0.0.1:{port}", folder)
 
 
 @contextlib.contextmanager
-def running_xrootd(folder: Path, scratch: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
+def running_xrootd(folder: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
     """The process of an XRootD server; the block may stop, continue or kill it."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    for path in (scratch, folder, *scratch.parents, *folder.parents):
-        # The server is another user, who needs a way to the files.
-        if path.owner() == getpass.getuser() and len(path.parts) > 2:
-            path.chmod(path.stat().st_mode | 0o055)
-    scratch.chmod(0o777)
+    if shutil.which("xrootd") is None:
+        pytest.skip("no XRootD server here (Debian: apt-get install xrootd-server)")
+    with public_folder() as scratch:
+        scratch.chmod(0o777)
+        yield from _run_xrootd(folder, scratch, port)
+
+
+def _run_xrootd(folder: Path, scratch: Path, port: int) -> "Iterator[subprocess.Popen[bytes]]":
     config = scratch / "xrootd.cfg"
     config.write_text(
         f"all.export /\noss.localroot {folder}\nxrd.port {port}\nall.adminpath {scratch}\nall.pidpath {scratch}\n"
@@ -141,7 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer one request."""
         local = self.served.folder / path.lstrip("/")
         if local.is_dir():
-            links = "".join(f'<a href="{name}">{name}</a>' for name in sorted(os.listdir(local)))
+            names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in local.iterdir())
+            links = "".join(f'<a href="{name}">{name}</a>' for name in names)
             self.send_text(200, f"<html><body>{links}</body></html>", "text/html")
         elif local.is_file():
             self.send_file(local)
@@ -210,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.served.ended.wait(PATIENCE)
         self.close_connection = True
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Nothing: the tests look at `requests`."""
 
 

@@ -99,8 +99,10 @@ class PredictSpec(ReadingKeys):
         """
         known: dict[str, Any] = {}
         if self.kind == "for_datacards" and preprocess is not None:
+            # Files that were listed one by one are found where they were when they were skimmed.
+            listed = preprocess.get("input_files") or preprocess.get("mlaas4hep")
             known = {
-                "orig_path": _given(preprocess.get("input_path")),
+                "orig_path": None if listed else _given(preprocess.get("input_path")),
                 "orig_filename_template": preprocess.get("input_filename_template", "{sample_name}.root"),
                 "input_path": preprocess.get("output_path"),
                 "input_filename_template": f"{preprocess.get('output_filename_template', '{sample_name}')}.h5",

@@ -77,14 +77,15 @@ def _section(anchor: str, section: Section) -> str:
     parts = [f'<section id="{anchor}"><h2>{html.escape(section.title)}</h2>']
     if section.text:
         parts.append(f'<p class="note">{html.escape(section.text)}</p>')
-    parts += [_table(table) for table in section.tables]
+    parts += [table_html(table) for table in section.tables]
     if section.figures:
         parts.append('<div class="grid">' + "\n".join(figure_block(figure) for figure in section.figures) + "</div>")
     parts.append("</section>")
     return "\n".join(parts)
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """The table, with its caption."""
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
     caption = f'<p class="note">{html.escape(table.caption)}</p>' if table.caption else ""

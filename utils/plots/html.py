@@ -28,6 +28,7 @@ from utils.plots.description import (
     Points,
     Steps,
 )
+from utils.plots.stylesheet import BASE_STYLE
 
 _DASHES = {"solid": "solid", "dash": "dash", "dot": "dot"}
 _SYMBOLS = {"circle": "circle", "square": "square", "star": "star"}
@@ -319,16 +320,10 @@ def _rgba(color: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha:.3g})"
 
 
-_STYLE = """
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0; font: 15px/1.5 "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; color: #1a1a1a;
-  background: #fff; }
-header, main { max-width: 1500px; margin: 0 auto; padding: 0 24px; }
+_STYLE = (
+    BASE_STYLE
+    + """
 main.single { max-width: 1000px; padding-top: 12px; }
-h1 { font-size: 26px; margin: 24px 0 4px; } h2 { font-size: 20px; margin: 36px 0 12px; padding-bottom: 6px;
-  border-bottom: 1px solid #d8d8d8; } h3 { font-size: 15px; margin: 0 0 4px; }
-p.note { margin: 4px 0; color: #444; }
 nav { position: sticky; top: 0; z-index: 2; background: #fff; border-bottom: 1px solid #d8d8d8; padding: 8px 24px; }
 nav a { margin-right: 18px; color: #1f5fa8; text-decoration: none; white-space: nowrap; }
 nav a:hover { text-decoration: underline; }
@@ -339,13 +334,6 @@ figure { margin: 0; padding: 14px; border: 1px solid #e2e2e2; border-radius: 6px
 main.single figure { border: 0; padding: 0; }
 .plot { min-height: 520px; width: 100%; } main.single .plot { min-height: 640px; }
 figcaption { font-size: 13px; color: #555; margin-top: 6px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; margin: 12px 0; }
-dt { color: #666; } dd { margin: 0; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 14px; text-align: right; border-bottom: 1px solid #e8e8e8; white-space: nowrap; }
-th { font-weight: 600; border-bottom: 1px solid #999; } th:first-child, td:first-child { text-align: left; }
-ul.notes { margin: 8px 0; padding-left: 20px; color: #7a4a00; }
 @media print {
   nav { display: none; } header, main { max-width: none; padding: 0; }
   .grid { display: flex; flex-wrap: wrap; gap: 8px; } h2 { break-after: avoid; } .modebar-container { display: none; }
@@ -353,6 +341,7 @@ ul.notes { margin: 8px 0; padding-left: 20px; color: #7a4a00; }
   .plot { zoom: 0.64; width: var(--drawn); } .scroll { overflow: visible; }
 }
 """
+)
 
 # Figures are drawn one by one as soon as plotly is unpacked, also those out of sight, so that a print shows them all.
 _SCRIPT = """

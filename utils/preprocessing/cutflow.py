@@ -24,8 +24,14 @@ class CutflowStep:
 
 @dataclass
 class Cutflow:
-    """Sums per (sample, process, step), independent of how the input was chunked."""
+    """Sums per (sample, process, step), independent of how the input was chunked.
 
+    Parameters
+    ----------
+    keep_blocks : as in :class:`BlockSums`.
+    """
+
+    keep_blocks: bool = False
     _sums: dict[tuple[str, str], BlockSums] = field(default_factory=dict)
     _processes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -48,11 +54,26 @@ class Cutflow:
         process_N : (N,) number of the process; None where an event counts for each of them.
         weight_N : (N,) signed weights.
         """
-        self._processes[sample] = tuple(processes)
         n_kinds = 1 if process_N is None else len(processes)
-        sums = self._sums.setdefault((sample, step), BlockSums(partial(_sums, n_kinds)))
+        sums = self._step(sample, processes, step, n_kinds)
         kind_N = np.zeros(len(weight_N)) if process_N is None else process_N
         sums.add(file_index, entry_N, np.stack([kind_N, weight_N], axis=1))
+
+    def _step(self, sample: str, processes: Sequence[str], step: str, n_kinds: int) -> BlockSums:
+        self._processes[sample] = tuple(processes)
+        if (sample, step) not in self._sums:
+            self._sums[sample, step] = BlockSums(partial(_sums, n_kinds), keep_blocks=self.keep_blocks)
+        return self._sums[sample, step]
+
+    def blocks(self) -> dict[tuple[str, str], Sequence[NDArray[np.float64]]]:
+        """(sample, step) → sums of every block; needs `keep_blocks`."""
+        return {key: sums.blocks for key, sums in self._sums.items()}
+
+    def add_blocks(
+        self, sample: str, processes: Sequence[str], step: str, blocks: Sequence[NDArray[np.float64]]
+    ) -> None:
+        """Add the blocks of a step that come next, from elsewhere."""
+        self._step(sample, processes, step, len(processes)).add_sums(blocks)
 
     def steps(self) -> tuple[CutflowStep, ...]:
         """All lines, step by step in the order in which they were first met."""

@@ -1,36 +1,60 @@
-"""The skim dataflow: one pass over the input, chunk by chunk, into one HDF5 file per output node."""
+"""The skim dataflow: one pass over the input, chunk by chunk, into one HDF5 file per output node.
+
+With the serial executor, rows go straight from the input to the outputs. Any other one has the same done in parts by
+workers (`parts`), which are put together in order while the next ones are made.
+"""
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from utils.errors import DataError, SkimError
-from utils.events import in_training_split
+from utils.executors.run import Finished, run_tasks
 from utils.logs import duration, get_logger, progress, rate
-from utils.preprocessing.cutflow import Cutflow, CutflowStep, as_records
+from utils.preprocessing.cutflow import CutflowStep, as_records
 from utils.preprocessing.duplicates import DuplicateAudit, DuplicateReport
+from utils.preprocessing.filling import Filler, first_of_event
 from utils.preprocessing.inputs import InputFile, Inputs, open_inputs
-from utils.preprocessing.moments import MomentsAccumulator
+from utils.preprocessing.mlaas4hep.build import completed
 from utils.preprocessing.nodes import OutputNodes, output_file
-from utils.preprocessing.pipe import FittedPipe, Scaler, Step, configured_steps, fit_pipe
+from utils.preprocessing.ordering import row_order
+from utils.preprocessing.parts import PUT_IN_PLACE, TALLIES, Parts, blocks, parts_base, remove_parts, write_part
+from utils.preprocessing.pipe import FittedPipe, configured_steps, fit_pipe, moments_for
+from utils.preprocessing.row_lists import report_lists
 from utils.preprocessing.selection import Rows, Selector
 from utils.preprocessing.spec import PreprocessSpec, Sample
-from utils.readers.formats import open_reader
-from utils.writers.atomic import atomic_output, check_output
+from utils.preprocessing.tallies import Tallies
+from utils.writers.atomic import atomic_output, check_output, exclusive
 
 logger = get_logger(__name__)
 
 SKIM_FORMAT = "crossfold-skim-1"
-MAX_BEHIND = 2
+
+
+@dataclass(frozen=True)
+class FileSummary:
+    """What one input file cost.
+
+    Parameters
+    ----------
+    path : of the file.
+    n_read : events read.
+    seconds : of work [s]; those of several workers added.
+    worker : who did it; `several`, or `done before`.
+    """
+
+    path: str
+    n_read: int
+    seconds: float
+    worker: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +71,8 @@ class PreprocessResult:
     duplicates : surplus identities among the selected events.
     pipe : the input pipe, fitted or checked; None where there is none.
     n_read, n_bytes, seconds : events read, size of the files [bytes], and the time it took [s].
+    files : every input file in order.
+    peak_bytes : worker → its largest memory [bytes]; empty for the serial executor.
     """
 
     outputs: Mapping[str, Path]
@@ -59,6 +85,8 @@ class PreprocessResult:
     n_read: int
     n_bytes: int
     seconds: float
+    files: tuple[FileSummary, ...]
+    peak_bytes: Mapping[str, int]
 
 
 def run_preprocessing(spec: PreprocessSpec, config: Mapping[str, Any] | None = None) -> PreprocessResult:
@@ -74,18 +102,18 @@ def run_preprocessing(spec: PreprocessSpec, config: Mapping[str, Any] | None = N
     CrossfoldError : for any bad input; the skims it concerns do not appear then.
     """
     started = time.perf_counter()
-    inputs = open_inputs(spec)
-    for node in spec.output_samples if spec.for_training else [sample.name for sample in spec.input_samples]:
-        check_output(output_file(spec, node), spec.overwrite is True)
-    with DuplicateAudit() as audit:
+    if spec.mlaas4hep is not None:
+        spec, config = completed(spec, config or {})
+    with closing(open_inputs(spec)) as inputs, DuplicateAudit() as audit:
         if spec.for_training:
-            done = [_Pass(spec, inputs, spec.output_samples, spec.input_samples, audit).run(config or {})]
+            passes = [_Pass(spec, inputs, spec.output_samples, spec.input_samples, audit)]
         else:
-            done = [_Pass(spec, inputs, (s.name,), (s,), audit).run(config or {}) for s in spec.input_samples]
+            passes = [_Pass(spec, inputs, (sample.name,), (sample,), audit) for sample in spec.input_samples]
+        done = _in_parts(spec, passes, config or {}) if _needs_parts(spec) else _streamed(passes, config or {})
         # Samples to predict are passes of their own: their duplicates are known when all are done.
         duplicates = done[0].duplicates if spec.for_training else audit.report()
     assert duplicates is not None
-    files = inputs.files
+    files = tuple(file for one_pass in passes for file in one_pass.files.values())
     result = PreprocessResult(
         outputs={node: path for one in done for node, path in one.outputs.items()},
         n_rows={node: n for one in done for node, n in one.n_rows.items()},
@@ -94,9 +122,11 @@ def run_preprocessing(spec: PreprocessSpec, config: Mapping[str, Any] | None = N
         cutflow=tuple(step for one in done for step in one.cutflow),
         duplicates=duplicates,
         pipe=done[0].pipe,
-        n_read=sum(file.fingerprint.n_entries for file in files),
-        n_bytes=sum(file.fingerprint.size for file in files),
+        n_read=sum(file.n_read for file in files),
+        n_bytes=sum(file.fingerprint.size for file in inputs.files),
         seconds=time.perf_counter() - started,
+        files=files,
+        peak_bytes={name: n for one_pass in passes for name, n in one_pass.peak_bytes.items()},
     )
     logger.info(
         "read %s events in %s (%s), kept %s",
@@ -106,6 +136,46 @@ def run_preprocessing(spec: PreprocessSpec, config: Mapping[str, Any] | None = N
         f"{sum(result.n_rows.values()):,}",
     )
     return result
+
+
+def _needs_parts(spec: PreprocessSpec) -> bool:
+    return spec.executor != "serial"
+
+
+def _streamed(passes: Sequence["_Pass"], config: Mapping[str, Any]) -> list["_PassResult"]:
+    """Rows go from the input to the outputs, in this process."""
+    for one_pass in passes:
+        one_pass.check_outputs(may_replace=False)
+    done = []
+    for one_pass in passes:
+        done.append(one_pass.run(config, one_pass.stream))
+        remove_parts(one_pass.parts_base)
+    return done
+
+
+def _in_parts(spec: PreprocessSpec, passes: Sequence["_Pass"], config: Mapping[str, Any]) -> list["_PassResult"]:
+    """Workers make parts, of all passes one after the other; this process puts them together as they come."""
+    with ExitStack() as locks:
+        tasks, merging = [], []
+        for one_pass in passes:
+            parts = Parts(spec, one_pass.inputs, one_pass.node_names, one_pass.samples)
+            locks.enter_context(exclusive(parts.base))
+            one_pass.check_outputs(may_replace=parts.may_replace_outputs)
+            parts.prepare()
+            merging.append((one_pass, parts, one_pass.prototype()))
+        for one_pass, parts, prototype in merging:
+            tasks.append(parts.tasks(prototype, one_pass.moments))
+        everything = [task for of_pass in tasks for task in of_pass]
+        title = f"skim {', '.join(node for one_pass in passes for node in one_pass.node_names)}"
+        done = []
+        with closing(run_tasks(write_part, everything, spec.executor_spec, title=title)) as finished:
+            for (one_pass, parts, prototype), of_pass in zip(merging, tasks, strict=True):
+                own = islice(finished, len(of_pass))
+                done.append(one_pass.run(config, partial(one_pass.merge, parts, prototype, own)))
+        # Only now: until all passes are done, any of them may be put together again.
+        for _, parts, _ in merging:
+            parts.remove()
+        return done
 
 
 @dataclass(frozen=True)
@@ -134,21 +204,32 @@ class _Pass:
         self.samples = samples
         self.node_names = nodes
         self.audit = audit
-        self.cutflow = Cutflow()
-        self.n_dropped = 0
         self.steps = configured_steps(spec) if spec.for_training else ()
-        self.moments = MomentsAccumulator(len(spec.cont_features), with_covariance=_needs_covariance(self.steps))
+        self.moments = moments_for(spec, self.steps)
+        self.tallies = Tallies(self.moments)
+        self.ranges = [(s, *entries) for s in samples for entries in inputs.ranges(s.name, spec.nevts)]
+        self.files: dict[int, FileSummary] = {}
+        self.peak_bytes: dict[str, int] = {}
+        self.parts_base = parts_base(spec, nodes)
+        self._pipe_path = Path(spec.output_path) / f"{spec.pipe_name}.json"
 
-    def run(self, config: Mapping[str, Any]) -> _PassResult:
-        """Read, select, split and write; then finish what needs the whole sample."""
-        pipe_path = Path(self.spec.output_path) / f"{self.spec.pipe_name}.json"
+    def check_outputs(self, *, may_replace: bool) -> None:
+        """Refuse outputs that exist, unless they may be replaced."""
+        if may_replace:
+            self.spec = replace(self.spec, overwrite=True)
+        for node in self.node_names:
+            check_output(output_file(self.spec, node), self.spec.overwrite is True)
         if self.spec.for_training:
-            check_output(pipe_path, self.spec.overwrite is True)
+            check_output(self._pipe_path, self.spec.overwrite is True)
+
+    def run(self, config: Mapping[str, Any], fill: Callable[[OutputNodes], None]) -> _PassResult:
+        """Let `fill` fill the nodes; then finish what needs the whole sample."""
         given = None if self.spec.for_training else self._given_pipe()
         with ExitStack() as outputs:
-            nodes = OutputNodes(self.spec, self.node_names, outputs)
-            self._fill(nodes)
-            cutflow = self.cutflow.steps()
+            order = row_order(self.spec.order, self.inputs.mixing(self.spec.mixing_chunk), self.spec.seed)
+            nodes = OutputNodes(self.spec, self.node_names, outputs, order=order)
+            fill(nodes)
+            cutflow = self.tallies.cutflow.steps()
             self._check_classes(cutflow, nodes)
             if self.spec.for_training:
                 nodes.fill_class_weights(self._class_sums(cutflow))
@@ -156,106 +237,70 @@ class _Pass:
             duplicates = self.audit.report() if self.spec.for_training else None
             nodes.finish(self._metadata(config, cutflow, pipe, duplicates))
             if self.spec.for_training and pipe is not None:
-                part = outputs.enter_context(atomic_output(pipe_path, overwrite=self.spec.overwrite is True))
+                part = outputs.enter_context(atomic_output(self._pipe_path, overwrite=self.spec.overwrite is True))
                 part.write_text(json.dumps(pipe.to_dict(), indent=1) + "\n")
             counts = {node: counts.tolist() for node, counts in nodes.class_counts.items()}
             return _PassResult(nodes.paths, nodes.n_rows, counts, cutflow, pipe, duplicates)
 
-    def _fill(self, nodes: OutputNodes) -> None:
-        total = sum(file.fingerprint.n_entries for sample in self.samples for file in self.inputs.of(sample.name))
+    def stream(self, nodes: OutputNodes) -> None:
+        """Fill the nodes from the input files."""
+        total = sum(stop - start for _, _, start, stop in self.ranges)
         title = f"skim {', '.join(self.node_names)}"
-        with progress(total, title, "events") as bar, _InOrder() as writing, _InOrder() as counting:
-            for sample in self.samples:
-                for file in self.inputs.of(sample.name):
-                    for n_events, rows in self._selected(sample, file, counting):
-                        self._store(sample, file, rows, nodes, writing, counting)
-                        bar.update(n_events)
+        with (
+            progress(total, title, "events") as bar,
+            Filler(self.spec, self.inputs, nodes, self.tallies, self.audit) as filler,
+        ):
+            for sample, file, start, stop in self.ranges:
+                started = time.perf_counter()
+                for n_events in filler.fill(sample, file, start, stop):
+                    bar.update(n_events)
+                self._note(file, stop - start, time.perf_counter() - started, "this process")
 
-    def _selected(self, sample: Sample, file: InputFile, counting: "_InOrder") -> Iterator[tuple[int, Rows]]:
+    def prototype(self) -> Rows:
+        """No rows of the first file: what decides about the types of the outputs."""
+        sample, file, start, stop = self.ranges[0]
         selector = Selector(self.spec, sample, self.inputs.identity)
-        spec = self.spec
-        with open_reader(file.path, spec.input_tree_name, file_index=file.index, access=spec.access) as tree:
-            for chunk in tree.chunks(selector.branches, spec.chunk_size):
-                entry_N, weight_N = chunk.entry, selector.weights(chunk, tree.where)
-                counting.submit(partial(self._count, sample, file, "read", entry_N, None, weight_N))
-                rows = selector.select(chunk, file.relative_path, tree.where)
-                n_events = chunk.n_events
-                del chunk  # its memory is wanted for the next one
-                yield n_events, rows
-
-    def _store(
-        self,
-        sample: Sample,
-        file: InputFile,
-        rows: Rows,
-        nodes: OutputNodes,
-        writing: "_InOrder",
-        counting: "_InOrder",
-    ) -> None:
-        counting.submit(partial(self._count_rows, sample, file, "cut", rows))
-        rows = self._finite(rows, file)
-        nodes.prepare(rows, file.path)
-        counting.submit(partial(self._audit, sample, rows))
-        if not self.spec.for_training:
-            writing.submit(partial(nodes.append, self.node_names[0], file.index, sample, rows))
-            return
-        train_R = in_training_split(rows.identity_R, self.spec.train_size, self.spec.seed)
-        train, test = rows.take(train_R), rows.take(~train_R)
-        counting.submit(partial(self.moments.add, file.index, train.entry_R, train.cont_RF))
-        for node, part in zip(self.node_names, (train, test), strict=True):
-            counting.submit(partial(self._count_rows, sample, file, node, part))
-            writing.submit(partial(nodes.append, node, file.index, sample, part))
-
-    def _audit(self, sample: Sample, rows: Rows) -> None:
-        """An event that feeds several processes is no duplicate of itself."""
-        new_event = np.ones(len(rows), bool)
-        new_event[1:] = rows.entry_R[1:] != rows.entry_R[:-1]
-        self.audit.add(sample.name, rows.identity_R[new_event])
-
-    def _count_rows(self, sample: Sample, file: InputFile, step: str, rows: Rows) -> None:
-        self._count(sample, file, step, rows.entry_R, rows.process_R, rows.weight_R)
-
-    def _count(self, sample: Sample, file: InputFile, step: str, entry_N: Any, process_N: Any, weight_N: Any) -> None:
-        names = [process.name for process in sample.processes]
-        self.cutflow.add(sample.name, names, step, file.index, entry_N, process_N, weight_N)
-
-    def _finite(self, rows: Rows, file: InputFile) -> Rows:
-        """Apply the policy for NaN and infinities among the features; weights must always be finite."""
-        if not np.isfinite(rows.weight_R).all():
-            raise DataError(
-                f"weight '{self.spec.weight_name}' is NaN or infinite for "
-                f"{int((~np.isfinite(rows.weight_R)).sum())} selected events",
-                where=file.path,
-                remedy="Cut these events away, or repair the weight in new_variables.",
+        with self.inputs.open(file, self.spec) as tree:
+            (rows,) = (
+                selector.select(selector.transformed(chunk, tree.where), file.relative_path, tree.where)
+                for chunk in tree.chunks(selector.branches, 1, start, min(start + 1, stop))
             )
-        finite_RF = np.isfinite(rows.cont_RF)
-        if finite_RF.all() and rows.no_category_R is None:
-            return rows
-        policy = self.spec.non_finite
-        if policy.policy == "fill":
-            rows.cont_RF[~finite_RF] = policy.value
-            return rows
-        if policy.policy == "drop":
-            keep_R = np.asarray(finite_RF.all(axis=1))
-            if rows.no_category_R is not None:
-                keep_R &= ~rows.no_category_R
-            self.n_dropped += int((~keep_R).sum())
-            return rows.take(keep_R)
-        counts = (~finite_RF).sum(axis=0)
-        bad = {name: int(n) for name, n in zip(self.spec.cont_features, counts, strict=True) if n}
-        listed = ", ".join(f"'{name}' ({n:,})" for name, n in bad.items())
-        raise DataError(
-            f"NaN or infinite features among entries {rows.entry_R[0]:,} to {rows.entry_R[-1]:,}: {listed}",
-            where=file.path,
-            remedy="Cut these events away, or set non_finite to drop or to {fill: VALUE}.",
-        )
+        return rows.take(np.zeros(len(rows), bool))
+
+    def merge(self, parts: Parts, prototype: Rows, finished: Iterator[Finished], nodes: OutputNodes) -> None:
+        """Fill the nodes from parts, in order, each as soon as it is there."""
+        nodes.prepare(prototype, self.ranges[0][1].path)
+        samples = {sample.name: sample for sample in self.samples}
+        for one in finished:
+            job = one.task.argument
+            self.tallies.add_saved(one.task.result / TALLIES, samples)
+            for i, node in enumerate(self.node_names):
+                self._merge_node(nodes, node, job.sample, blocks(one.task.result, i))
+            self._note(job.file, job.stop - job.start, one.seconds, one.worker or "done before")
+            if one.worker:
+                self.peak_bytes[one.worker] = max(one.peak_bytes, self.peak_bytes.get(one.worker, 0))
+        (parts.folder / PUT_IN_PLACE).touch()
+
+    def _merge_node(self, nodes: OutputNodes, node: str, sample: Sample, rows: Iterator[Mapping[str, Any]]) -> None:
+        before = -1
+        for block in rows:
+            nodes.append_block(node, block)
+            entry_R, identity_R = block["origin"]["entry"], block["origin"]["identity"]
+            self.audit.add(sample.name, identity_R[first_of_event(entry_R, before)])
+            before = int(entry_R[-1])
+
+    def _note(self, file: InputFile, n_read: int, seconds: float, worker: str) -> None:
+        known = self.files.get(file.index, FileSummary(file.path, 0, 0.0, worker))
+        who = worker if known.worker == worker else "several"
+        self.files[file.index] = FileSummary(known.path, known.n_read + n_read, known.seconds + seconds, who)
 
     def _check_classes(self, cutflow: tuple[CutflowStep, ...], nodes: OutputNodes) -> None:
         for step in cutflow:
             if step.step == "cut" and step.n_events == 0:
                 logger.warning("process %s of sample %s loses all its events to its cut", step.process, step.sample)
-        if self.n_dropped:
-            logger.warning("dropped %s events with NaN or infinite features", f"{self.n_dropped:,}")
+        report_lists(self.spec, self.tallies.lists)
+        if self.tallies.n_dropped:
+            logger.warning("dropped %s events with NaN or infinite features", f"{self.tallies.n_dropped:,}")
         for node, counts in nodes.class_counts.items():
             missing = ", ".join(f"{i} ({self.spec.class_names[i]})" for i in np.flatnonzero(counts == 0))
             if missing and node == self.node_names[0]:
@@ -277,8 +322,8 @@ class _Pass:
 
     def _fitted_pipe(self, nodes: OutputNodes) -> FittedPipe:
         """The pipe, fitted on the first node."""
-        moments = self.moments.result()
-        return fit_pipe(self.spec.cont_features, self.steps, moments, lambda: nodes.stored(self.node_names[0]))
+        moments = self.tallies.moments.result()
+        return fit_pipe(self.spec.cont_columns, self.steps, moments, lambda: nodes.stored(self.node_names[0]))
 
     def _given_pipe(self) -> FittedPipe | None:
         """The pipe that a prediction config names, if any, checked before anything is read."""
@@ -287,7 +332,7 @@ class _Pass:
             return None
         user_steps = {factory.target: type(factory()) for factory in spec.steps}
         pipe = FittedPipe.load(spec.input_pipe_file, user_steps)
-        if pipe.inputs != spec.cont_features:
+        if pipe.inputs != spec.cont_columns:
             raise SkimError(
                 f"the input pipe was fitted on other continuous features: {list(pipe.inputs)}",
                 where=spec.input_pipe_file,
@@ -311,8 +356,12 @@ class _Pass:
             "inputs": [asdict(file) for file in own],
             "input_tree_name": spec.input_tree_name,
             "identity": list(self.inputs.identity),
-            "cont_features": list(spec.cont_features),
+            "cont_features": list(spec.cont_columns),
             "cat_features": list(spec.cat_features or ()),
+            "padded_features": dict(spec.padded_features),
+            "jagged_features": {group: list(columns) for group, columns in spec.jagged_features.items()},
+            "images": {name: asdict(image) for name, image in spec.images.items()},
+            "lists": dict(self.tallies.lists),
             "class_names": list(spec.class_names),
             "train_size": spec.train_size,
             "seed": spec.seed,
@@ -323,34 +372,3 @@ class _Pass:
             across = [[*pair, count] for pair, count in duplicates.across.items()]
             metadata["duplicates"] = {"n_events": duplicates.n_events, "within": duplicates.within, "across": across}
         return metadata
-
-
-def _needs_covariance(steps: Sequence[tuple[str, Step]]) -> bool:
-    """Whether a step looks at more than means and variances: all but the scaler may."""
-    return any(not isinstance(step, Scaler) for _, step in steps)
-
-
-class _InOrder:
-    """Work in a thread of its own, in order, at most a few pieces behind; an error in it surfaces at the next call.
-
-    Left with an error, it waits for what is under way, so that no write runs while the output is being removed.
-    """
-
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1)
-        self._pending: deque[Future[None]] = deque()
-
-    def submit(self, work: Callable[[], None]) -> None:
-        """Queue a piece of work; waits while too much is queued, which bounds the memory."""
-        while len(self._pending) >= MAX_BEHIND:
-            self._pending.popleft().result()
-        self._pending.append(self._executor.submit(work))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: object) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=kind is not None)
-        if kind is None:
-            for future in self._pending:
-                future.result()

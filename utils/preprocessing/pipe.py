@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import CrossfoldError, DataError, SkimError
+from utils.preprocessing.jagged_spec import branches_of_columns
+from utils.preprocessing.minmax import FillPadding, MinMax, report_outside, specs_limits
 from utils.preprocessing.moments import Moments, MomentsAccumulator
 from utils.preprocessing.spec import PreprocessSpec
 
@@ -39,6 +41,13 @@ class Step(Protocol):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "Step": ...
+
+
+@runtime_checkable
+class ElementWise(Step, Protocol):
+    """A step whose output i is made from input i alone, so that some of the features can do without the others."""
+
+    def restricted(self, columns: Sequence[int]) -> "ElementWise": ...
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,7 @@ class Scaler:
 
     def propagate(self, moments: Moments) -> Moments:
         """Moments of the transformed features."""
-        scale = np.asarray(self.scale)
-        mean = (moments.mean_F - np.asarray(self.mean)) / scale
-        return Moments(moments.n_rows, mean, moments.covariance_FF / np.outer(scale, scale))
+        return moments.shifted_and_scaled(np.asarray(self.mean), np.asarray(self.scale))
 
     def restricted(self, columns: Sequence[int]) -> "Scaler":
         """The scaler of some of the features."""
@@ -167,7 +174,7 @@ class Pca:
         )
 
 
-BUILT_IN: Mapping[str, type[Step]] = {"scaler": Scaler, "pca": Pca}
+BUILT_IN: Mapping[str, type[Step]] = {"minmax": MinMax, "scaler": Scaler, "pca": Pca, "fill_padding": FillPadding}
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ class FittedPipe:
     Parameters
     ----------
     inputs : names of the continuous features, in order.
-    steps : (name, fitted step), in order; the name is `scaler`, `pca`, or a user step's target.
+    steps : (name, fitted step), in order; the name is a built-in one's, or a user step's target.
     """
 
     inputs: tuple[str, ...]
@@ -205,7 +212,7 @@ class FittedPipe:
         columns = [self.inputs.index(name) for name in names]
         steps = []
         for name, step in self.steps:
-            if not isinstance(step, Scaler):
+            if not isinstance(step, ElementWise):
                 raise SkimError(
                     f"step '{name}' of the input pipe mixes features, so a model must use all of them",
                     where="cont_features",
@@ -273,13 +280,30 @@ def pipe_file(path: str | Path) -> Path:
 
 
 def configured_steps(spec: PreprocessSpec) -> tuple[tuple[str, Step], ...]:
-    """The unfitted steps of a config in the order of their work: the user's own, scaler, PCA."""
+    """The unfitted steps of a config in the order of their work: the user's own, min-max, scaler, PCA, padding."""
     steps: list[tuple[str, Step]] = [(factory.target, factory()) for factory in spec.steps]
+    if spec.minmax is not None:
+        limits = None if spec.minmax.specs is None else specs_limits(spec)
+        steps.append(("minmax", MinMax(branches_of_columns(spec.padded_features), limits)))
     if spec.scaler is not None:
         steps.append(("scaler", Scaler(spec.scaler.with_mean, spec.scaler.with_std)))
     if spec.pca is not None:
         steps.append(("pca", Pca(spec.pca.n_components, spec.pca.whiten)))
+    if spec.fill_padding is not None:
+        steps.append(("fill_padding", FillPadding(spec.fill_padding)))
     return tuple(steps)
+
+
+def moments_for(
+    spec: PreprocessSpec, steps: Sequence[tuple[str, Step]], *, keep_blocks: bool = False
+) -> MomentsAccumulator:
+    """What gathers the moments that the steps are fitted on, from the continuous features of the training split."""
+    # PCA and users' steps may look at more than means, variances and extremes; with padding there is no more.
+    closed = all(isinstance(step, MinMax | Scaler | FillPadding) for _, step in steps)
+    n_padded = len(spec.padded_columns)
+    return MomentsAccumulator(
+        len(spec.cont_columns), not closed and not n_padded, n_padded=n_padded, keep_blocks=keep_blocks
+    )
 
 
 Batches = Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]
@@ -302,22 +326,55 @@ def fit_pipe(
         the moments is not known in closed form.
     """
     pipe = FittedPipe(tuple(inputs))
+    may_miss = bool((moments.count_F < moments.n_rows).any())
     for i, (name, step) in enumerate(steps):
-        fitted = step.fit(moments, pipe.outputs)
+        before = pipe
+        fitted = step.fit(moments, before.outputs)
         pipe = FittedPipe(pipe.inputs, (*pipe.steps, (name, fitted)))
+        if isinstance(step, MinMax) and isinstance(fitted, MinMax):
+            _report_outside(step, fitted, before, moments, batches)
         if i + 1 == len(steps):
             break
-        if isinstance(fitted, Scaler):
+        if isinstance(fitted, Scaler | MinMax):
             moments = fitted.propagate(moments)
         else:
-            accumulator = MomentsAccumulator(len(pipe.outputs), with_covariance=True)
-            for file_index, entry_N, features_NF in batches():
-                accumulator.add(file_index, entry_N, pipe.transform(features_NF))
-            moments = accumulator.result()
-            if not np.isfinite(moments.mean_F).all():
-                raise DataError(
-                    f"step '{name}' of the input pipe makes NaN or infinite features of finite ones",
-                    where="steps",
-                    remedy="Mend the step, or clip the features it cannot take.",
-                )
+            moments = _moments_after(pipe, batches(), may_miss)
     return pipe
+
+
+def _moments_after(pipe: FittedPipe, batches: Batches, may_miss: bool) -> Moments:
+    """Moments of what comes out of a pipe that ends with a step of the user's.
+
+    Where features may be missing, so may what is made of them; where the pipe keeps its features, only of those.
+    """
+    n_features = len(pipe.outputs)
+    same = pipe.outputs == pipe.inputs
+    accumulator = MomentsAccumulator(n_features, not may_miss, n_padded=n_features if may_miss else 0)
+    is_spoilt = False
+    for file_index, entry_N, features_NF in batches:
+        outputs_NF = pipe.transform(features_NF)
+        accumulator.add(file_index, entry_N, outputs_NF)
+        bad = ~np.isfinite(outputs_NF)
+        if may_miss:
+            bad &= ~np.isnan(features_NF) if same else np.isinf(outputs_NF)
+        is_spoilt |= bool(bad.any())
+    if is_spoilt:
+        raise DataError(
+            f"step '{pipe.steps[-1][0]}' of the input pipe makes NaN or infinite features of finite ones",
+            where="steps",
+            remedy="Mend the step, or clip the features it cannot take.",
+        )
+    return accumulator.result()
+
+
+def _report_outside(
+    step: MinMax, fitted: MinMax, before: FittedPipe, moments: Moments, batches: Callable[[], Batches]
+) -> None:
+    """Count what is outside the limits that were given; without any, the data is not read again."""
+    extremes = np.stack([moments.minimum_F, moments.maximum_F])
+    if step.limits is None or not np.where(moments.count_F > 0, fitted.outside(extremes), 0).any():
+        return
+    outside_F = np.zeros(len(fitted.minimum), np.int64)
+    for _, _, features_NF in batches():
+        outside_F += fitted.outside(before.transform(features_NF))
+    report_outside(step, fitted, before.outputs, outside_F)

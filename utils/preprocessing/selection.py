@@ -1,7 +1,8 @@
 """Which events of a chunk enter which process, and the columns they carry."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,15 +13,17 @@ from utils.errors import DataError
 from utils.events import Chunk, Column, hash_identity, hash_text
 from utils.events.identity import as_integers
 from utils.expressions import DerivedVariables, Expression
+from utils.preprocessing.padding import Kept, fill_matrix
+from utils.preprocessing.row_lists import JaggedColumns, lists_of, used_by_lists
 from utils.preprocessing.spec import CLASS_WEIGHT_COLUMNS, PreprocessSpec, Sample
+from utils.preprocessing.transform import ChunkTransform
+from utils.readers.spec import ChunkSize
 
 IDENTITY_NAMES = (
     ("run", "runNumber", "RunNumber", "run_number"),
     ("lumi", "luminosityBlock", "lumiBlock", "LumiBlock", "lumi_block", "ls"),
     ("evt", "event", "eventNumber", "EventNumber", "event_number"),
 )
-
-TILE_ROWS = 4_096  # rows of the matrix filled at a time: what a cache holds
 
 
 def find_identity(branches: Sequence[str], wanted: tuple[str, ...] | str) -> tuple[str, ...]:
@@ -49,8 +52,11 @@ class Rows:
     cont_RF : (R, F) float32 continuous features, raw: derived and clipped, in physical units.
     columns : categorical and misc columns, (R,) each.
     weight_R : (R,) signed event weights, float64.
-    no_category_R : (R,) True where a categorical feature is NaN or infinite and the policy is to drop such events; None
-        where there are none.
+    dropped_R : (R,) True where a categorical feature or a value of an object is NaN or infinite and the policy is to
+        drop such events; None where there are none.
+    jagged : group → column → (R, objects) values.
+    images : name → columns of the occupied cells.
+    tallies : what is reported at the end, by name; only of rows as they were selected.
     """
 
     process_R: NDArray[np.intp]
@@ -59,7 +65,10 @@ class Rows:
     cont_RF: NDArray[np.float32]
     columns: Mapping[str, NDArray[Any]]
     weight_R: NDArray[np.float64]
-    no_category_R: NDArray[np.bool_] | None = None
+    dropped_R: NDArray[np.bool_] | None = None
+    jagged: JaggedColumns = field(default_factory=dict)
+    images: JaggedColumns = field(default_factory=dict)
+    tallies: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.entry_R)
@@ -76,7 +85,9 @@ class Rows:
             self.cont_RF.take(rows, axis=0),
             {name: values.take(rows) for name, values in self.columns.items()},
             self.weight_R.take(rows),
-            None if self.no_category_R is None else self.no_category_R.take(rows),
+            None if self.dropped_R is None else self.dropped_R.take(rows),
+            _taken(self.jagged, rows),
+            _taken(self.images, rows),
         )
 
 
@@ -118,7 +129,8 @@ class Selector:
 
     @cached_property
     def _row_names(self) -> tuple[str, ...]:
-        names = [*self.spec.features, *self.stored_misc]
+        spec = self.spec
+        names = [*spec.cont_features, *(spec.cat_features or ()), *used_by_lists(spec), *self.stored_misc]
         if self.spec.weight_name is not None:
             names.append(self.spec.weight_name)
         return tuple(dict.fromkeys(names))
@@ -126,7 +138,33 @@ class Selector:
     @cached_property
     def branches(self) -> frozenset[str]:
         """All that has to be read."""
-        return self._derived.needs({*self._row_names, *self._cut_names}) | set(self.identity)
+        needed = self._derived.needs({*self._row_names, *self._cut_names})
+        if self._transform is not None:
+            needed = (needed - set(self._transform.produces)) | set(self._transform.uses)
+        return needed | set(self.identity)
+
+    @cached_property
+    def _transform(self) -> ChunkTransform | None:
+        return None if self.spec.chunk_transform is None else self.spec.chunk_transform()
+
+    def transformed(self, chunk: Chunk, where: str) -> Chunk:
+        """The chunk with what `chunk_transform` makes of its columns; an event stays the event that was read."""
+        if self._transform is None:
+            return chunk
+        read = {name: chunk.columns[name] for name in self.identity}
+        return replace(chunk, columns={**chunk.columns, **self._transform(chunk, where), **read})
+
+    def chunk_size(self, bytes_per_event: Callable[[Iterable[str]], float]) -> ChunkSize:
+        """How much to read at a time: rows that are larger than what they are made from count as what they are.
+
+        `bytes_per_event` is the reader's.
+        """
+        size = ChunkSize.of(self.spec.chunk_size)
+        n_values = len(self.spec.padded_columns)
+        n_values += sum(math.prod(image.shape) for image in self.spec.images.values() if image.storage == "dense")
+        if size.n_events or not n_values:
+            return size
+        return ChunkSize(size.events(bytes_per_event(self.branches) + 4 * n_values))
 
     def weights(self, chunk: Chunk, where: str) -> NDArray[np.float64]:
         """(N,) signed weights of all events of a chunk; ones without `weight_name`. `where` names the file."""
@@ -158,14 +196,18 @@ class Selector:
             identity_R = hash_identity([entry_R], salt=hash_text(relative_path))
         weight = self.spec.weight_name
         stored, no_category_R = self._columns(late, where)
+        lists = lists_of(self.spec, late, entry_R, where)
         return Rows(
             process_R,
             entry_R,
             identity_R,
-            self._matrix(late, len(event_R), where),
+            self._matrix(late, lists.padded, len(event_R), where),
             stored,
             np.ones(len(event_R)) if weight is None else _flat(late[weight], weight, where).astype(np.float64),
-            no_category_R,
+            _either(no_category_R, lists.dropped_R),
+            lists.jagged,
+            lists.images,
+            lists.tallies,
         )
 
     @cached_property
@@ -179,14 +221,13 @@ class Selector:
             for name, value in values.items()
         }
 
-    def _matrix(self, values: Mapping[str, Column], n_rows: int, where: str) -> NDArray[np.float32]:
-        matrix = np.empty((n_rows, len(self.spec.cont_features)), np.float32)
+    def _matrix(
+        self, values: Mapping[str, Column], padded: Sequence[Kept], n_rows: int, where: str
+    ) -> NDArray[np.float32]:
+        matrix = np.empty((n_rows, len(self.spec.cont_columns)), np.float32)
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and the policy for infinities applies
-            columns = [self._clipped(name, _flat(values[name], name, where)) for name in self.spec.cont_features]
-            for start in range(0, n_rows, TILE_ROWS):
-                tile = slice(start, start + TILE_ROWS)
-                for j, column in enumerate(columns):
-                    matrix[tile, j] = column[tile]
+            flat = [self._clipped(name, _flat(values[name], name, where)) for name in self.spec.cont_features]
+            fill_matrix(matrix, flat, padded)
         return matrix
 
     def _columns(
@@ -221,6 +262,14 @@ class Selector:
         return values if limits is None else np.clip(values, limits[0], limits[1])
 
 
+def _taken(groups: JaggedColumns, rows: NDArray[np.intp]) -> JaggedColumns:
+    return {group: {name: values[rows] for name, values in columns.items()} for group, columns in groups.items()}
+
+
+def _either(first: NDArray[np.bool_] | None, second: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    return second if first is None else first if second is None else first | second
+
+
 def _rows_of(masks: Sequence[NDArray[np.bool_]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(R,) positions in the chunk and (R,) process indices, ordered by entry, then by process."""
     if len(masks) == 1:
@@ -236,7 +285,8 @@ def _flat(values: Column, name: str, where: str) -> NDArray[Any]:
         raise DataError(
             f"'{name}' has several values per event",
             where=where,
-            remedy="Reduce it in new_variables, for example nth(…, 0, default=-10) or max(…).",
+            remedy="Reduce it in new_variables, for example nth(…, 0, default=-10) or max(…), or list it under "
+            "padded_features.",
         )
     if values.dtype.kind not in "iufb":
         raise DataError(

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 from utils.errors import ConfigError, nearest_name
+from utils.executors.spec import ExecutorKeys
 from utils.factory import Factory
 from utils.keys import key
+from utils.preprocessing.jagged_spec import ImageSpec, check_jagged, padded_names
+from utils.preprocessing.mlaas4hep.spec import Mlaas4hepFiles
 from utils.readers.spec import ReadingKeys
 
 Compression = Literal["none", "blosc:lz4", "blosc:zstd"]
+Order = Literal["input", "mixed", "shuffled"]
 
 # Columns that preprocessing itself makes; they can be listed under misc_features like a branch.
 CLASS_WEIGHT_COLUMNS = ("w_class_imbalance", "class_weight", "w_cp")
@@ -91,6 +95,13 @@ class PcaSpec:
 
 
 @dataclass(frozen=True)
+class MinMaxSpec:
+    """MLaaS4HEP's normalisation: (x − min) / (max − min) by branch, as it is where both are equal."""
+
+    specs: str | None = key("global-specs.json with minv and maxv; null: of the training split", default=None)
+
+
+@dataclass(frozen=True)
 class NonFinite:
     """What happens to NaN and infinities in features: `error`, `drop` the event, or `fill` with a value."""
 
@@ -115,7 +126,7 @@ class NonFinite:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessSpec(ReadingKeys):
+class PreprocessSpec(ReadingKeys, ExecutorKeys):
     """Ntuples in, skims out."""
 
     for_training: bool = key("split into train and test nodes; False: every entry, a node per sample", default=True)
@@ -126,12 +137,27 @@ class PreprocessSpec(ReadingKeys):
         "name of the tree, may be nested: folder/events; null: the only one", default=None
     )
     input_samples: tuple[Sample, ...] = key("samples and the processes they feed")
+    input_files: Mapping[str, tuple[str, ...]] = key(
+        "sample: [files]; in place of the folder and the template, for samples that are listed here",
+        default_factory=dict,
+    )
+    chunk_transform: Factory | None = key(
+        "your own work on the columns between reading and selecting, by _target_", default=None
+    )
     common_cut: str | None = key("a cut to be used in others as ${common_cut}; not applied by itself", default=None)
     input_branches: tuple[str, ...] | None = key(
         "accepted for ml-framework's configs; what is read follows from what is used", default=None
     )
     cont_features: tuple[str, ...] = key("continuous features")
     cat_features: tuple[str, ...] | None = key("categorical features (integers)", default=None)
+    padded_features: Mapping[str, int] = key(
+        "jagged branch or new variable: LENGTH; makes the continuous features NAME_0 …, NaN where there are fewer",
+        default_factory=dict,
+    )
+    jagged_features: Mapping[str, tuple[str, ...]] = key(
+        "group: [columns]; kept jagged in the skim, for networks that take any number of objects", default_factory=dict
+    )
+    images: Mapping[str, ImageSpec] = key("name: {x, y, range, bins, channels, …}", default_factory=dict)
     misc_features: tuple[str, ...] | None = key("other columns to keep: event number, weights, …", default=None)
     new_variables: Mapping[str, str] = key("name: expression", default_factory=dict)
     clip: Mapping[str, tuple[float | None, float | None]] = key("feature: [low, high]", default_factory=dict)
@@ -141,8 +167,16 @@ class PreprocessSpec(ReadingKeys):
     )
     train_size: float = key("fraction of events in the first output node", default=0.8)
     seed: int = key("another seed is another train/test split", default=0)
+    order: Order = key(
+        "of a training skim's rows: input | mixed (chunks drawn from all files in proportion) | shuffled (by the "
+        "seed); with the latter two, nevts are those of all samples, drawn from all files in proportion",
+        default="input",
+    )
+    mixing_chunk: int = key("events of such a chunk, for order: mixed; -1: all", default=10_000)
+    minmax: MinMaxSpec | None = key("{specs: FILE or null}, or null", default=None)
     scaler: ScalerSpec | None = key("{with_mean, with_std}, or null", default=None)
     pca: PcaSpec | None = key("{n_components, whiten}, or null", default=None)
+    fill_padding: float | None = key("what models see in place of padding, after all other steps", default=None)
     steps: tuple[Factory, ...] = key("your own steps of the input pipe, by _target_", default=())
     weight_name: str | None = key("signed event weight, for yields and w_cp", default=None)
     compute_w_CP: bool = key("add class_weight and w_cp", default=False)
@@ -153,11 +187,19 @@ class PreprocessSpec(ReadingKeys):
     pipe_name: str = key("name of the fitted pipe's file, without .json", default="input_pipe")
     compression: Compression = key("none | blosc:lz4 | blosc:zstd", default="none")
     overwrite: bool | Literal["error"] = key("error | true", default="error")
+    train_params: Mapping[str, Any] = key(
+        "settings that are only carried to the training, such as epochs", default_factory=dict
+    )
+    mlaas4hep: Mlaas4hepFiles | None = key(
+        "MLaaS4HEP's files.txt, labels.txt, params.json, …; samples and features follow from them", default=None
+    )
     vars: Mapping[str, Any] = key("your own variables, for use as ${vars.NAME}", default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._check_samples()
-        self._check_features()
+        if self.mlaas4hep is None:
+            self._check_samples()
+            self._check_features()
+        self._check_order()
         if not 0.0 < self.train_size <= 1.0:
             raise ConfigError(
                 f"train_size is {self.train_size}", where="train_size", remedy="Use a fraction in (0, 1]."
@@ -170,6 +212,7 @@ class PreprocessSpec(ReadingKeys):
                 remedy="Write [train, test].",
             )
         self.check_reading()
+        self.check_executor()
         if self.compression not in get_args(Compression):
             raise ConfigError(
                 f"'{self.compression}' is no compression",
@@ -187,6 +230,24 @@ class PreprocessSpec(ReadingKeys):
                 where="output_filename_template",
                 remedy="Write '{sample_name}'.",
             )
+
+    def _check_order(self) -> None:
+        if self.order != "input" and not self.for_training:
+            raise ConfigError(
+                f"order is '{self.order}', but what is predicted stays in the order of its input",
+                where="order",
+                remedy="Take order out, or set for_training.",
+            )
+        if self.mixing_chunk < 1 and self.mixing_chunk != -1:
+            raise ConfigError(
+                f"mixing_chunk is {self.mixing_chunk}", where="mixing_chunk", remedy="Use 1 or more, or -1 for all."
+            )
+        names = [sample.name for sample in self.input_samples]
+        for name, paths in self.input_files.items() if self.mlaas4hep is None else ():
+            if name not in names:
+                raise ConfigError(f"no sample '{name}'", where="input_files", nearest=nearest_name(name, names))
+            if not paths:
+                raise ConfigError(f"no files of '{name}'", where="input_files", remedy="List at least one.")
 
     def _check_template(self, name: str) -> None:
         template = getattr(self, name)
@@ -224,23 +285,31 @@ class PreprocessSpec(ReadingKeys):
             )
 
     def _check_features(self) -> None:
-        if not self.features:
+        check_jagged(self.padded_features, self.jagged_features, self.images)
+        if not (self.features or self.jagged_features or self.images):
             raise ConfigError("there are no features", where="cont_features", remedy="List at least one.")
-        for group in (self.cont_features, self.cat_features or (), self.misc_features or ()):
+        for group in (self.cont_columns, self.cat_features or (), self.misc_features or ()):
             twice = sorted({name for name in group if group.count(name) > 1})
             if twice:
                 raise ConfigError(f"'{twice[0]}' is listed twice", where="features", remedy="List it once.")
-        both = sorted(set(self.cont_features) & set(self.cat_features or ()))
+        both = sorted(set(self.cont_columns) & set(self.cat_features or ()))
         if both:
             raise ConfigError(f"'{both[0]}' is both continuous and categorical", where="features", remedy="Choose one.")
+        flat = (*self.cont_features, *(self.cat_features or ()))
         for name in self.clip:
-            if name not in self.features:
+            if name not in (*flat, *self.padded_features):
                 raise ConfigError(
                     f"'{name}' is no feature",
                     where="clip",
-                    nearest=nearest_name(name, self.features),
-                    remedy="Clip features only.",
+                    nearest=nearest_name(name, (*flat, *self.padded_features)),
+                    remedy="Clip features only, padded ones by the name of their branch.",
                 )
+        if self.padded_features and self.pca is not None:
+            raise ConfigError(
+                "principal components need every feature in every event, and padded ones are missing in most",
+                where="pca",
+                remedy="Take pca out, or reduce the branches in new_variables, for example nth(…, 0, default=0).",
+            )
         origin = sorted(set(self.features) & set(ORIGIN_COLUMNS))
         if origin:
             raise ConfigError(
@@ -255,9 +324,19 @@ class PreprocessSpec(ReadingKeys):
             )
 
     @property
+    def padded_columns(self) -> tuple[str, ...]:
+        """The continuous features NAME_0 … that `padded_features` makes, in order."""
+        return padded_names(self.padded_features)
+
+    @property
+    def cont_columns(self) -> tuple[str, ...]:
+        """All continuous features: the flat ones, then the padded ones."""
+        return (*self.cont_features, *self.padded_columns)
+
+    @property
     def features(self) -> tuple[str, ...]:
         """Continuous, then categorical features: the order in which models see them."""
-        return (*self.cont_features, *(self.cat_features or ()))
+        return (*self.cont_columns, *(self.cat_features or ()))
 
     @property
     def misc_columns(self) -> tuple[str, ...]:

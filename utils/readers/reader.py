@@ -6,13 +6,14 @@ chunks, messages and measuring are here, once.
 
 import fnmatch
 import hashlib
+import logging
 import math
 import time
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -24,15 +25,20 @@ import numpy as np
 
 from utils.errors import CrossfoldError, InputFileError, MissingColumnError, nearest_name
 from utils.events import Chunk, Column
-from utils.logs import duration, get_logger, rate, size
+from utils.logs import duration, get_logger, size
 from utils.readers.spec import Access, ChunkSize
 from utils.readers.storage import Source
+from utils.readers.threads import thread_pool
 
 logger = get_logger(__name__)
 
 ENTRY_COLUMN = "entry"
 # What a value takes where a format does not say [bytes].
 UNKNOWN_BYTES = 8.0
+# What a text takes in memory beside its characters: a Python object and the pointer to it [bytes].
+TEXT_BYTES = 64.0
+# Reading one file that takes longer is worth a line for the user [s].
+LONG_READ = 2.0
 _TAIL_BYTES = 65_536
 
 
@@ -103,6 +109,8 @@ class Reader(ABC):
 
     # In the words of the format's users, for messages.
     noun: ClassVar[str] = "column"
+    # Whether `_load` may run in several threads at once.
+    loads_in_parallel: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -138,12 +146,21 @@ class Reader(ABC):
     def _load(self, names: Sequence[str], start: int, stop: int, threads: Executor | None) -> dict[str, Column]:
         """Columns of the entries in [start, stop): NumPy for flat ones, Awkward for all others.
 
-        Whatever goes wrong surfaces as any exception; `_read` makes the message. `threads` may decompress.
+        Whatever goes wrong surfaces as any exception; `_read` makes the message. `threads` may decompress. None of the
+        names is that of a column which is known to be unreadable.
         """
 
     @abstractmethod
     def close(self) -> None:
         """Close the file."""
+
+    def stored_in(self, name: str) -> str:
+        """What a column is stored in, together with others that are read, or cannot be read, along with it."""
+        return name
+
+    def _is_record(self, name: str) -> bool:
+        """Whether `name` is a record, or a list of records, whose fields are columns: not listed, but can be read."""
+        return False
 
     def _identifier(self) -> str:
         """What tells this file from any other, beside its size."""
@@ -174,13 +191,9 @@ class Reader(ABC):
         if selected is None and not excluded:
             return self._columns
         for pattern in selected or ():
-            if not fnmatch.filter(self._columns, pattern):
-                raise self._missing(pattern, "Correct selected_branches.")
-        return {
-            name: info
-            for name, info in self._columns.items()
-            if (selected is None or _matches(name, selected)) and not _matches(name, excluded)
-        }
+            if not fnmatch.filter(self._columns, pattern) and not self._is_record(pattern):
+                raise self._missing(pattern, "Correct selected_branches.", self._columns)
+        return LazyColumns([name for name in self._columns if self._is_visible(name)], self._columns.__getitem__)
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -199,18 +212,23 @@ class Reader(ABC):
             if self._is_known(name):
                 present.append(name)
             elif name != ENTRY_COLUMN:
-                raise self._missing(name, "Mend the name where the config uses it.")
+                raise self._missing(name, "Mend the name where the config uses it.", self.columns)
         return present
 
     def _is_known(self, name: str) -> bool:
         """Whether there is something to read under this name."""
-        return name in self.columns or name in self._fills
+        return name in self.columns or name in self._fills or (self._is_record(name) and self._is_visible(name))
 
-    def _missing(self, name: str, remedy: str) -> MissingColumnError:
+    def _is_visible(self, name: str) -> bool:
+        """Whether selected_branches and exclude_branches let a name pass."""
+        selected, excluded = self.access.selected, self.access.excluded
+        return (selected is None or _matches(name, selected)) and not _matches(name, excluded)
+
+    def _missing(self, name: str, remedy: str, known: Iterable[str]) -> MissingColumnError:
         if name in self._columns:
             remedy = "selected_branches or exclude_branches hide it; change them."
         return MissingColumnError(
-            f"no {self.noun} '{name}'", where=self.where, nearest=nearest_name(name, self.columns), remedy=remedy
+            f"no {self.noun} '{name}'", where=self.where, nearest=nearest_name(name, known), remedy=remedy
         )
 
     def fill(self, name: str, type_text: str, value: Any = None) -> None:
@@ -226,14 +244,21 @@ class Reader(ABC):
         ------
         MissingColumnError : the type has no natural value, and none was given.
         """
+        number = type_text.rpartition("* ")[2]
         if value is None and "var *" not in type_text:
-            if type_text not in ("float32", "float64", "bool"):
+            if number not in ("float32", "float64", "bool"):
                 raise MissingColumnError(
                     f"no {self.noun} '{name}', and nothing to fill in for a {type_text}",
                     where=self.where,
                     remedy=f"Set missing_branches to {{{name}: VALUE}}.",
                 )
-            value = False if type_text == "bool" else math.nan
+            value = False if number == "bool" else math.nan
+        if number.lstrip("u").startswith("int") and "var *" not in type_text and not _fits(value, np.dtype(number)):
+            raise MissingColumnError(
+                f"no {self.noun} '{name}', and {value} is no {number}",
+                where=self.where,
+                remedy=f"Set missing_branches to {{{name}: VALUE}} with a value that fits.",
+            )
         self._fills[name] = (type_text, value)
 
     def is_flat(self, name: str) -> bool:
@@ -246,10 +271,16 @@ class Reader(ABC):
         """Memory of one event with these columns [bytes], on average."""
         total = 0.0
         for name in names:
-            info = self.columns.get(name)
-            known = info is not None and info.n_bytes is not None and self.n_entries > 0
-            total += info.n_bytes / self.n_entries if known else UNKNOWN_BYTES  # type: ignore[union-attr,operator]
+            infos = [self.columns[name]] if name in self.columns else self._fields_of(name)
+            for info in infos:
+                total += UNKNOWN_BYTES if info.n_bytes is None else info.n_bytes / max(self.n_entries, 1)
+                total += TEXT_BYTES if info.is_text else 0.0
+            total += 0.0 if infos else UNKNOWN_BYTES
         return total
+
+    def _fields_of(self, record: str) -> list[ColumnInfo]:
+        """The columns that the fields of a record are."""
+        return [info for name, info in self.columns.items() if name.startswith(f"{record}.")]
 
     def read(self, names: Iterable[str], start: int, stop: int) -> dict[str, Column]:
         """The named columns of the entries in [start, stop)."""
@@ -273,26 +304,33 @@ class Reader(ABC):
         stop = self.n_entries if stop is None else min(stop, self.n_entries)
         borders = self._borders(present, ChunkSize.of(chunk_size).events(self.bytes_per_event(present)), start, stop)
         meter = _Meter(self.where)
-        with ThreadPoolExecutor(self.access.n_threads) as threads, ThreadPoolExecutor(1) as ahead:
+        n_threads = self.access.n_threads
+        # Without threads of our own, only waiting for a remote file is worth one.
+        n_ahead = 1 if n_threads or self.source.local_path is None else 0
+        with thread_pool(n_threads) as threads, thread_pool(n_ahead) as ahead:
             pieces = _Pieces(self, present, threads, meter, stop)
             waiting: deque[Future[dict[str, Column]]] = deque()
             ranges = list(pairwise(borders))
             try:
                 for i, (first, last) in enumerate(ranges):
-                    for piece in ranges[i : i + 2][len(waiting) :]:
+                    for piece in ranges[i : i + 1 + n_ahead][len(waiting) :]:
                         waiting.append(ahead.submit(pieces.next, *piece))
                     # Nothing here may hold on to the columns: the caller decides how long they live.
                     yield self._chunk(waiting.popleft().result(), first, last, wanted)
             finally:
                 for future in waiting:
                     future.cancel()
-        meter.finish()
+                meter.finish()
 
     def _chunk(self, columns: dict[str, Column], start: int, stop: int, wanted: set[str]) -> Chunk:
         chunk = Chunk(columns, self.file_index, start, stop - start)
         if ENTRY_COLUMN in wanted and ENTRY_COLUMN not in columns:
             columns[ENTRY_COLUMN] = chunk.entry
         return chunk
+
+    def borders(self, names: Iterable[str], n_events: int, start: int, stop: int) -> list[int]:
+        """Entries start … stop, about `n_events` apart, at which reading these columns is divided best."""
+        return self._borders(self.require(names), n_events, start, stop)
 
     def _borders(self, present: Sequence[str], n_chunk: int, start: int, stop: int) -> list[int]:
         """Entries start … stop, about `n_chunk` apart, where the stored pieces of all columns end if that is near."""
@@ -311,12 +349,37 @@ class Reader(ABC):
     def _common_offsets(self, names: Sequence[str]) -> list[int]:
         """Entries at which the stored pieces of all columns begin or end."""
         common: set[int] | None = None
-        for offsets in {tuple(self._offsets(name)) for name in names}:
+        for offsets in {tuple(self._ends(name)) for name in names}:
             common = set(offsets) if common is None else common & set(offsets)
         return sorted(common or ())
 
+    def _ends(self, name: str) -> list[int]:
+        """What `_offsets` says, if it makes sense: numbers of a damaged file could keep us busy for ever."""
+        try:
+            offsets = [int(offset) for offset in self._offsets(name)]
+        except CrossfoldError:
+            raise
+        except Exception as error:
+            raise self._damaged(f"{self.noun} '{name}' cannot be read ({short_text(error)})") from error
+        if offsets[:1] != [0] or offsets[-1] != self.n_entries or any(a > b for a, b in pairwise(offsets)):
+            raise self._damaged(
+                f"the stored pieces of {self.noun} '{name}' do not add up to {self.n_entries:,} entries"
+            )
+        return offsets
+
+    def _damaged(self, what: str) -> InputFileError:
+        return InputFileError(what, where=self.where, remedy="The file is damaged; copy or produce it again.")
+
     def _read(self, names: Sequence[str], start: int, stop: int, threads: Executor | None) -> dict[str, Column]:
         stored = [name for name in names if name not in self._fills]
+        for name in stored:
+            info = self._columns.get(name)
+            if info is not None and info.unreadable is not None:
+                raise InputFileError(
+                    f"{self.noun} '{name}' ({info.type}) cannot be read ({info.unreadable})",
+                    where=self.where,
+                    remedy=f"Leave the {self.noun} out, or produce the file with a type that can be read.",
+                )
         try:
             columns = self._load(stored, start, stop, threads) if stored else {}
         except CrossfoldError:
@@ -330,11 +393,7 @@ class Reader(ABC):
             ) from error
         for name, values in columns.items():
             if len(values) != stop - start:
-                raise InputFileError(
-                    f"{self.noun} '{name}' has {len(values)} values for entries {start} to {stop}",
-                    where=self.where,
-                    remedy="The file is damaged; copy or produce it again.",
-                )
+                raise self._damaged(f"{self.noun} '{name}' has {len(values)} values for entries {start} to {stop}")
         columns.update({name: _filled(*self._fills[name], stop - start) for name in names if name in self._fills})
         return columns
 
@@ -365,7 +424,7 @@ class _Pieces:
         self._threads = threads
         self._meter = meter
         self._stop = stop
-        self._offsets = {n: reader._offsets(n) for n in names if n not in reader._fills}
+        self._offsets = {n: reader._ends(n) for n in names if n not in reader._fills}
         self._kept: dict[str, tuple[int, Column]] = {}
 
     def next(self, start: int, stop: int) -> dict[str, Column]:
@@ -377,13 +436,29 @@ class _Pieces:
             last = self._end_of_piece(name, stop)
             if last > first or start == stop:
                 by_range.setdefault((first, last), []).append(name)
-        columns: dict[str, Column] = {}
-        for (first, last), names in by_range.items():
-            columns.update(self._reader._read(names, first, last, self._threads))
-        for name in self._names:
-            columns[name] = self._cut(name, columns.get(name), start, stop)
+        columns = self._read(by_range)
         n_bytes = sum(int(values.nbytes) for values in columns.values())
+        for name in self._names:
+            columns[name] = self._cut(name, columns.pop(name, None), start, stop)
         self._meter.add(start, stop, n_bytes, time.perf_counter() - began)
+        return columns
+
+    def _read(self, by_range: Mapping[tuple[int, int], Sequence[str]]) -> dict[str, Column]:
+        """The columns of every range; ranges side by side where the format can, because pieces that end at different
+        entries would otherwise be decompressed one after the other."""
+
+        def read(part: tuple[tuple[int, int], Sequence[str]]) -> dict[str, Column]:
+            (first, last), names = part
+            return self._reader._read(names, first, last, self._threads)
+
+        columns: dict[str, Column] = {}
+        if len(by_range) > 1 and self._reader.loads_in_parallel:
+            with thread_pool(self._reader.access.n_threads) as pool:
+                for part in pool.map(read, by_range.items()):
+                    columns.update(part)
+        else:
+            for item in by_range.items():
+                columns.update(read(item))
         return columns
 
     def _end_of_piece(self, name: str, stop: int) -> int:
@@ -415,7 +490,7 @@ def _joined(first: Column, second: Column) -> Column:
 
 
 class _Meter:
-    """What reading one file cost, for the log."""
+    """What reading one file cost, for the log: what was read, not what was waited for."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -425,36 +500,89 @@ class _Meter:
         self._n_chunks = 0
 
     def add(self, start: int, stop: int, n_bytes: int, seconds: float) -> None:
-        logger.debug("%s: entries %s to %s in %s", self._where, f"{start:,}", f"{stop:,}", duration(seconds))
+        logger.debug(
+            "%s: entries %s to %s: %s", self._where, f"{start:,}", f"{stop:,}", _speed(stop - start, n_bytes, seconds)
+        )
         self._n_events += stop - start
         self._n_bytes += n_bytes
         self._seconds += seconds
         self._n_chunks += 1
 
     def finish(self) -> None:
-        seconds = max(self._seconds, 1e-9)
-        logger.debug(
-            "%s: read %s events in %s (%s, %s/s), %s a chunk",
+        logger.log(
+            logging.INFO if self._seconds > LONG_READ else logging.DEBUG,
+            "%s: read %s events, %s a chunk",
             self._where,
-            f"{self._n_events:,}",
-            duration(self._seconds),
-            rate(self._n_events, seconds),
-            size(self._n_bytes / seconds),
+            _speed(self._n_events, self._n_bytes, self._seconds),
             duration(self._seconds / max(self._n_chunks, 1)),
         )
 
 
+def _speed(n_events: int, n_bytes: int, seconds: float) -> str:
+    """`500,000 events in 0.42 s (214 MB/s, 1,190 kHz)`."""
+    per_second = 1 / max(seconds, 1e-9)
+    return (
+        f"{n_events:,} events in {duration(seconds)} ({size(n_bytes * per_second)}/s, "
+        f"{n_events * per_second / 1000:,.3g} kHz)"
+    )
+
+
 def _filled(type_text: str, value: Any, n_events: int) -> Column:
-    if "var *" in type_text:
-        return ak.enforce_type(ak.Array([[]] * n_events), f"{n_events} * {type_text}")
-    return np.full(n_events, value, np.dtype(type_text))
+    """`n_events` times the value, or no values for a jagged column."""
+    if "*" not in type_text:
+        return np.full(n_events, value, np.dtype(object if type_text == "string" else type_text))
+    return ak.Array(_filled_layout(ak.types.from_datashape(type_text, highlevel=False), value, n_events))
+
+
+def _filled_layout(kind: Any, value: Any, n: int) -> Any:
+    if isinstance(kind, ak.types.RegularType):
+        return ak.contents.RegularArray(_filled_layout(kind.content, value, n * kind.size), kind.size, n)
+    if isinstance(kind, ak.types.NumpyType):
+        return ak.contents.NumpyArray(np.full(n, value, np.dtype(kind.primitive)))
+    nothing = ak.forms.from_type(kind.content).length_zero_array()
+    return ak.contents.ListOffsetArray(ak.index.Index64(np.zeros(n + 1, np.int64)), nothing)
+
+
+class LazyColumns(Mapping[str, ColumnInfo]):
+    """Names at once, descriptions when they are asked for: a NanoAOD has 1,500 branches, an analysis reads 40."""
+
+    def __init__(self, names: Sequence[str], describe: Callable[[str], ColumnInfo]) -> None:
+        self._known: dict[str, ColumnInfo | None] = dict.fromkeys(names)
+        self._describe = describe
+
+    def __getitem__(self, name: str) -> ColumnInfo:
+        info = self._known[name]
+        if info is None:
+            info = self._known[name] = self._describe(name)
+        return info
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and limits.min <= value <= limits.max
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    """Whether a pattern matches the name, or that of a record around it: `muon` is `muon.pt` and `muon.eta`."""
+    parts = name.split(".")
+    outer = [".".join(parts[:i]) for i in range(1, len(parts) + 1)]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in outer for pattern in patterns)
 
 
 def short_text(error: BaseException) -> str:
-    """The kind and the first line of an error of a library."""
+    """The kind and the first line of an error of a library; the one that says what was expected, where uproot begins
+    with a long story."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    line = next((line for line in lines if line.startswith("expected ")), lines[0])
+    return f"{type(error).__name__}: {line[:160]}"

@@ -1,20 +1,23 @@
 """Skims as columns: any range of rows, any columns, in bounded memory. Reading one never executes anything it holds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import awkward as ak
 import h5py
 import hdf5plugin  # noqa: F401 (registers the blosc filter with HDF5)
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from utils.errors import MissingColumnError, SkimError, nearest_name
+from utils.readers.jagged import JaggedGroup, StoredImages
 
 METADATA_KEY = "metadata"
 TABLE_INDEX = "index"
+LISTS = ("jagged", "images")
 
 
 class SkimFile:
@@ -48,11 +51,17 @@ class SkimFile:
             raise SkimError("HDF5, but not a skim of ours", where=str(path), remedy="Make it with preprocess.py.")
         self._location: dict[str, tuple[h5py.Dataset, int | str]] = {}
         self.groups: dict[str, tuple[str, ...]] = {}
+        self._jagged: dict[str, JaggedGroup] = {}
+        self._images: dict[str, StoredImages] = {}
         try:
             self.metadata: dict[str, Any] = json.loads(self._file[METADATA_KEY][()].tobytes())
             for name, group in self._file.items():
-                if isinstance(group, h5py.Group):
+                if isinstance(group, h5py.Group) and name not in LISTS:
                     self.groups[name] = tuple(self._locate(group))
+            self._locate_lists()
+        except SkimError:
+            self._file.close()
+            raise
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:  # anything may be in the file
             self._file.close()
             raise SkimError(
@@ -73,9 +82,26 @@ class SkimFile:
             i += 1
         return names
 
+    def _locate_lists(self) -> None:
+        """Note the groups with several values per event."""
+        for name, group in self._file.get("jagged", {}).items():
+            self._jagged[name] = JaggedGroup(group, self.n_rows, f"{self.path}:jagged/{name}")
+        for name, item in self._file.get("images", {}).items():
+            self._images[name] = StoredImages.open(item, self.n_rows, f"{self.path}:images/{name}")
+
+    @property
+    def jagged_columns(self) -> dict[str, dict[str, np.dtype[Any]]]:
+        """Jagged group → its columns and their types."""
+        return {name: group.dtypes for name, group in self._jagged.items()}
+
+    @property
+    def image_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Image → (channels, rows, columns)."""
+        return {name: image.shape for name, image in self._images.items()}
+
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns of all groups."""
+        """All columns of all flat groups."""
         return tuple(self._location)
 
     @property
@@ -135,6 +161,56 @@ class SkimFile:
         for j, name in enumerate(names):
             matrix[:, j] = columns[name]
         return matrix
+
+    def jagged(
+        self, group: str, names: Sequence[str] | None = None, start: int = 0, stop: int | None = None
+    ) -> dict[str, ak.Array]:
+        """Columns of a jagged group for the rows in [start, stop), Awkward (N, objects); None: all of them."""
+        if group not in self._jagged:
+            raise self._missing("jagged group", group, self._jagged, "jagged_features")
+        found = self._jagged[group]
+        stop = self.n_rows if stop is None else min(stop, self.n_rows)
+        return found.read(list(found.dtypes) if names is None else names, start, stop)
+
+    def images(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """(N, C, H, W) float32 images for the rows in [start, stop), whichever way they are stored."""
+        if name not in self._images:
+            raise self._missing("image", name, self._images, "images")
+        return self._images[name].read(start, self.n_rows if stop is None else min(stop, self.n_rows))
+
+    def _missing(self, what: str, name: str, known: Mapping[str, object], key: str) -> MissingColumnError:
+        return MissingColumnError(
+            f"no {what} '{name}'",
+            where=str(self.path),
+            nearest=nearest_name(name, known),
+            remedy=f"Add it to {key} of the preprocess config and make the skim again.",
+        )
+
+    def block(self, start: int, stop: int) -> dict[str, Any]:
+        """The rows in [start, stop) of all groups, as `SkimWriter.append` takes them.
+
+        A group of one dtype is an (N, columns) matrix, any other maps its columns to (N,) values; text stays bytes.
+        Jagged groups and images are under `jagged/GROUP` and `images/NAME`.
+        """
+        stop = min(stop, self.n_rows)
+        rows: dict[str, Any] = {}
+        for name, columns in self.groups.items():
+            datasets = {self._location[column][0].name for column in columns}
+            location, key = self._location[columns[0]]
+            if len(datasets) == 1 and isinstance(key, int):
+                rows[name] = location[start:stop]
+                continue
+            blocks = {dataset: self._file[dataset][start:stop] for dataset in sorted(datasets)}
+            rows[name] = {}
+            for column in columns:
+                location, key = self._location[column]
+                block = blocks[location.name]
+                rows[name][column] = block[:, key] if isinstance(key, int) else block[key].reshape(len(block))
+        rows.update(
+            {f"jagged/{name}": group.read(list(group.dtypes), start, stop) for name, group in self._jagged.items()}
+        )
+        rows.update({f"images/{name}": images.stored(start, stop) for name, images in self._images.items()})
+        return rows
 
     def close(self) -> None:
         """Close the file."""

@@ -88,7 +88,7 @@ class Access:
     ----------
     format : of the file; `auto` looks at its content.
     selected, excluded : names or patterns (`Muon_*`) of the branches that may be seen; None: all, and none.
-    n_threads : threads that decompress.
+    n_threads : threads that decompress; 0: the calling thread does all, and local files are not read ahead.
     redirector : put before a path that does not exist here, such as `root://xrootd-cms.infn.it/`.
     namenode : `HOST:PORT` of WebHDFS, for `hdfs:///path`.
     retries, timeout : of a remote operation: further attempts, and the time limit of each [s].
@@ -128,17 +128,17 @@ class ReadingKeys:
     timeout: float = key("time limit of a remote read [s]", default=60.0)
     copy_inputs: bool = key("read remote files from local copies, renewed when they change", default=False)
     cache_path: str | None = key("folder of the local copies; null: in your cache folder", default=None)
-    n_threads: int = key("threads that decompress", default=2)
+    n_threads: int = key("threads that decompress; 0: the one that does everything else", default=2)
 
     def check_reading(self) -> None:
         """ConfigError for values that make no sense; for the `__post_init__` of the spec."""
         if isinstance(self.chunk_size, int):
             ChunkSize.from_config(self.chunk_size, "chunk_size")
-        for name in ("n_threads", "timeout"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Use 1 or more.")
-        if self.retries < 0:
-            raise ConfigError(f"retries is {self.retries}", where="retries", remedy="Use 0 or more.")
+        if self.timeout < 1:
+            raise ConfigError(f"timeout is {self.timeout}", where="timeout", remedy="Use 1 or more.")
+        for name in ("n_threads", "retries"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", where=name, remedy="Use 0 or more.")
         if self.nevts < -1 or self.nevts == 0:
             raise ConfigError(f"nevts is {self.nevts}", where="nevts", remedy="Use a number of events, or -1 for all.")
         assert self.format in get_args(Format)

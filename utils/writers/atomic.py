@@ -85,7 +85,7 @@ def atomic_output(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[
     path = Path(path)
     part = part_path(path)
     check_output(path, overwrite)
-    with _exclusive(path):
+    with exclusive(path):
         check_output(path, overwrite)  # another process may have finished it while we waited for the lock
         _remove(part)
         try:
@@ -126,12 +126,13 @@ def _disk_is_full(part: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Hold the one lock on `path`; the kernel releases it when the process dies.
 
     The lock is on a file beside the ``.part`` and not on the ``.part`` itself, because HDF5 locks what it opens and
     would find its own file taken. Its name ends in ``.part`` too, so that the same rules clean it up.
     """
+    _make_parent(path)
     lock = path.with_name(f".{path.name}.lock{PART_SUFFIX}")
     descriptor = _lock(lock, path)
     try:

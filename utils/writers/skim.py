@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,10 +21,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from utils.writers.atomic import atomic_output
+from utils.writers.jagged import CHUNK_BYTES, DenseImages, ImageLayout, JaggedGroup, extendable, image_group
 
 METADATA_KEY = "metadata"
 TEXT_GROUPS = ("targets",)
-CHUNK_BYTES = 1024**2
 CACHE_BYTES = CHUNK_BYTES  # per dataset; rows come in order, so only the last chunk is ever written twice
 
 Dtypes = Mapping[str, np.dtype[Any]]
@@ -32,9 +32,18 @@ Dtypes = Mapping[str, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class SkimSchema:
-    """The columns of every group, in order, with their types: group → column → dtype (text as `S<length>`)."""
+    """The columns of every group, in order, with their types.
+
+    Parameters
+    ----------
+    groups : group → column → dtype (text as `S<length>`), a value per event.
+    jagged : group → column → dtype; the columns of a group have as many values per event.
+    images : name → layout.
+    """
 
     groups: Mapping[str, Dtypes]
+    jagged: Mapping[str, Dtypes] = field(default_factory=dict)
+    images: Mapping[str, ImageLayout] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [name for columns in self.groups.values() for name in columns]
@@ -70,12 +79,7 @@ def _template(schema: SkimSchema) -> h5py.File:
 
 def _extendable(group: h5py.Group, name: str, template: h5py.Dataset, filters: dict[str, Any]) -> h5py.Dataset:
     """An empty dataset with the type, columns and attributes of the template's, growing along its first axis."""
-    columns = template.shape[1:]
-    row_bytes = template.dtype.itemsize * int(np.prod(columns, dtype=int))
-    rows = max(1024, CHUNK_BYTES // row_bytes)
-    dataset = group.create_dataset(
-        name, (0, *columns), template.dtype, maxshape=(None, *columns), chunks=(rows, *columns), **filters
-    )
+    dataset = extendable(group, name, template.dtype, template.shape[1:], filters)
     _copy_attributes(template, dataset)
     return dataset
 
@@ -167,7 +171,8 @@ class SkimWriter:
         self, path: str | Path, schema: SkimSchema, *, compression: str = "none", overwrite: bool = False
     ) -> None:
         self.path = Path(path)
-        self.schema = SkimSchema({group: columns for group, columns in schema.groups.items() if columns})
+        groups = {group: columns for group, columns in schema.groups.items() if columns}
+        self.schema = SkimSchema(groups, schema.jagged, schema.images)
         self.n_rows = 0
         self._compression = compression
         self._overwrite = overwrite
@@ -186,6 +191,10 @@ class SkimWriter:
     ) -> None:
         self._stack.__exit__(kind, value, trace)
 
+    def close(self) -> None:
+        """Put the file in place before the block ends."""
+        self._stack.close()
+
     def _create_groups(self) -> None:
         filters = _filters(self._compression)
         self._groups: dict[str, _FixedGroup | _TableGroup] = {}
@@ -201,14 +210,28 @@ class SkimWriter:
                     group["axis1"] = shared_index  # a hard link: one index on disk for all groups
             self._index = shared_index
             del self._file["index"]
+        self._lists: dict[str, JaggedGroup | DenseImages] = {}
+        for name, dtypes in self.schema.jagged.items():
+            key = f"jagged/{name}"
+            self._lists[key] = JaggedGroup(self._file.create_group(key), dtypes, filters)
+        for name, layout in self.schema.images.items():
+            self._lists[f"images/{name}"] = image_group(self._file.require_group("images"), name, layout, filters)
 
-    def append(self, groups: Mapping[str, Mapping[str, NDArray[Any]] | NDArray[Any]]) -> None:
-        """Append rows: group → its columns, or one (N, columns) matrix for a group of a single dtype."""
+    def append(self, groups: Mapping[str, Mapping[str, Any] | NDArray[Any]]) -> None:
+        """Append rows.
+
+        Parameters
+        ----------
+        groups : group → its columns, or one (N, columns) matrix for a group of a single dtype; `jagged/GROUP` → its
+            columns, Awkward; `images/NAME` → an (N, C, H, W) array, or, sparse, columns as in `ImageLayout.columns`.
+        """
         first = next(iter(groups.values()))
         n_new = len(first) if isinstance(first, np.ndarray) else len(next(iter(first.values())))
         start, stop = self.n_rows, self.n_rows + n_new
         for name, group in self._groups.items():
             group.append(start, stop, groups[name])  # type: ignore[arg-type]
+        for name, lists in self._lists.items():
+            lists.append(start, stop, groups[name])  # type: ignore[arg-type]
         self._index.resize(stop, axis=0)
         self._index[start:stop] = np.arange(start, stop)
         self.n_rows = stop

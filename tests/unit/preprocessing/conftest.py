@@ -109,6 +109,16 @@ class Skims:
         return content
 
     @cached_property
+    def lists(self) -> dict[str, dict[str, Any]]:
+        """node → `jagged/GROUP` → columns, and `images/NAME` → array or columns, as they are stored."""
+        content = {}
+        for node, path in self.result.outputs.items():
+            with SkimFile(path) as skim:
+                block = skim.block(0, skim.n_rows)
+            content[node] = {name: values for name, values in block.items() if "/" in name}
+        return content
+
+    @cached_property
     def metadata(self) -> dict[str, Mapping[str, Any]]:
         """node → metadata."""
         content = {}
@@ -161,12 +171,26 @@ def same_content(one: Skims, other: Skims) -> None:
                 assert values.tolist() == other.nodes[node][name].tolist(), name
             else:
                 assert values.tobytes() == other.nodes[node][name].tobytes(), name
+        same_lists(one.lists[node], other.lists[node])
+        assert one.metadata[node]["lists"] == other.metadata[node]["lists"]
     if one.result.pipe is not None and "train" in one.nodes:
         assert one.pipe_text == other.pipe_text
     assert one.result.pipe == other.result.pipe
     assert one.result.cutflow == other.result.cutflow
     assert one.result.class_counts == other.result.class_counts
     assert one.result.duplicates == other.result.duplicates
+
+
+def same_lists(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Assert that jagged groups and images are equal: names, types, every value, order."""
+    assert list(one) == list(other)
+    for name, values in one.items():
+        if isinstance(values, Mapping):
+            same_lists(values, other[name])
+        else:
+            assert type(values) is type(other[name])
+            assert ak.type(values) == ak.type(other[name])
+            assert ak.to_list(values) == ak.to_list(other[name])
 
 
 @pytest.fixture(scope="session")

@@ -57,9 +57,11 @@ def test_a_chain_without_files(skims: Callable[..., Any], folder: Path, tmp_path
     assert "signal_*.root" in str(error)
 
 
-def test_a_directory_instead_of_a_file(skims: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
-    error = refused(skims, InputFileError, folder.parent, tmp_path / "out", input_filename_template="ntuples")
-    assert "directory" in str(error)
+def test_a_folder_without_data_files(skims: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    (folder.parent / "ntuples.d").mkdir()
+    (folder.parent / "ntuples.d" / "notes.md").touch()
+    error = refused(skims, InputFileError, folder.parent, tmp_path / "out", input_filename_template="ntuples.d")
+    assert "no data files" in str(error) and "notes.md" in str(error)
 
 
 def test_a_missing_tree(skims: Callable[..., Any], folder: Path, tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.factory import Factory
-from utils.preprocessing.spec import NonFinite, PcaSpec, Process, Sample, ScalerSpec
+from utils.preprocessing.jagged_spec import ImageSpec
+from utils.preprocessing.spec import MinMaxSpec, NonFinite, PcaSpec, Process, Sample, ScalerSpec
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "scaler": {},
@@ -37,6 +39,29 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "pca": PcaSpec(),
         "compression": "blosc:lz4",
     },
+    "lists": {
+        "padded_features": {"jet_pt": 2, "big": 1},
+        "new_variables": {"big": "jet_pt[jet_pt>30]", "odd": "jet_pt % 2 - 1", "flag": "jet_pt > 40"},
+        "jagged_features": {"jets": ("jet_pt", "flag"), "big": ("big",)},
+        "images": {
+            "dense": ImageSpec(
+                x="jet_pt", y="odd", range=((0.0, 99.0), (-1.0, 1.0)), bins=(5, 4), channels={"w": "odd", "n": None}
+            ),
+            "sparse": ImageSpec(
+                x="jet_pt",
+                y="odd",
+                z="jet_pt",
+                range=((0.0, 99.0), (-1.0, 1.0), (9.0, 60.0)),
+                bins=(3, 3, 3),
+                channels={"w": "odd"},
+                views=("xy", "yz", "zx"),
+                storage="sparse",
+            ),
+        },
+        "minmax": MinMaxSpec(),
+        "fill_padding": -1.0,
+        "compression": "blosc:lz4",
+    },
     "prediction": {
         "for_training": False,
         "input_samples": (Sample.from_config("taus", ""), Sample.from_config("rare", "")),
@@ -50,7 +75,7 @@ def reference(skims: Callable[..., Any]) -> Callable[[str], Any]:
     return cache(lambda name: skims(**CONFIGS[name]))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(
     name=st.sampled_from(list(CONFIGS)),
     chunk_size=st.integers(9, 500),
@@ -121,3 +146,26 @@ def test_sums_over_many_events_are_equal_to_the_bit(
 def test_the_scaler_alone_and_no_scaler(skims: Callable[..., Any], assert_same: Callable[..., None]) -> None:
     for scaler in (ScalerSpec(with_mean=False), ScalerSpec(with_std=False), None):
         assert_same(skims(scaler=scaler), skims(scaler=scaler, chunk_size=31))
+
+
+def test_moments_of_padded_features_over_many_blocks(
+    ntuple: Callable[..., Path], skims: Callable[..., Any], assert_same: Callable[..., None], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    n = 150_000
+    counts = rng.integers(0, 4, n)
+    counts[:70_000] = counts[:70_000].clip(0, 1)  # no second object in the first block
+    columns = {"x": rng.normal(1000, 1, n).astype(np.float32)}
+    columns["jet"] = ak.unflatten(rng.normal(1000, 1, counts.sum()).astype(np.float32), counts)
+    ntuple(tmp_path / "a.root", columns, basket=17_000)
+    options = {
+        "input_samples": (Sample("a", (Process("A", "x>999.5", 0),)),),
+        "cont_features": ("x",),
+        "padded_features": {"jet": 2},
+        "cat_features": None,
+        "misc_features": None,
+        "weight_name": None,
+    }
+    for kind in ({}, {"scaler": None, "minmax": MinMaxSpec()}):
+        whole = skims(tmp_path, **options, **kind, chunk_size=1_000_000)
+        assert_same(whole, skims(tmp_path, **options, **kind, chunk_size=19_001))

@@ -50,7 +50,7 @@ def sample(name: str, *targets: int | None) -> Sample:
         ({"input_filename_template": "{sample_name.root"}, "cannot be filled in (ValueError"),
         ({"input_filename_template": "{}.root"}, "cannot be filled in (IndexError"),
         ({"chunk_size": 0}, "chunk_size is 0"),
-        ({"n_threads": 0}, "n_threads is 0"),
+        ({"n_threads": -1}, "n_threads is -1"),
         ({"compression": "blosc:lz5"}, "did you mean 'blosc:lz4'?"),
         ({"compute_w_CP": True, "weight_name": None}, "w_cp needs weight_name"),
         ({"misc_features": ("w_cp",), "weight_name": None}, "w_cp needs weight_name"),
