@@ -1,4 +1,4 @@
-# make demo · make test · make benchmark · make root-env · make clean
+# make demo · make test · make benchmark · make nn-env · make root-env · make clean
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -12,13 +12,14 @@ BIN := $(VENV)/bin
 ROOT_VENV := .venv-root
 PIP_FLAGS := --quiet --disable-pip-version-check
 STAGES := $(wildcard describe.py preprocess.py train.py predict.py evaluate.py)
-# What a run on the toy needs; `make demo YEAR=2018`.
+# What a run on the toy needs; `make demo YEAR=2018 MODEL=torch_mlp`.
 YEAR := 2018
+MODEL := lightgbm
 
 # The project's environment first: `mlflow run --env-manager local` starts whatever `python` is on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env dev-env root-env demo test lint types check benchmark clean
+.PHONY: help env dev-env nn-env root-env demo test lint types check benchmark clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +39,12 @@ $(VENV)/.dev: requirements-dev.txt requirements.txt | $(BIN)/python
 	@$(BIN)/python -m pip install $(PIP_FLAGS) -r requirements-dev.txt
 	@touch $@ $(VENV)/.core
 
+# In one resolution with all else that is there, so that no pin of the one moves a version of the other.
+$(VENV)/.nn: requirements-nn.txt requirements.txt requirements-dev.txt | $(BIN)/python
+	@echo "Installing requirements-nn.txt into $(VENV) (once, several minutes)"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -r $(if $(wildcard $(VENV)/.dev),requirements-dev.txt,requirements.txt) -r requirements-nn.txt
+	@touch $@ $(VENV)/.core
+
 $(ROOT_VENV)/.root:
 	@test -n "$(PYTHON)"
 	$(PYTHON) -m venv $(ROOT_VENV)
@@ -47,9 +54,10 @@ $(ROOT_VENV)/.root:
 
 env: $(VENV)/.core ## the core environment in .venv
 dev-env: $(VENV)/.dev ## what checking and developing needs, too
+nn-env: $(VENV)/.nn ## torch, Keras and TensorFlow as well
 root-env: $(ROOT_VENV)/.root ## ROOT itself in .venv-root, for the tests that open friend trees with it
 
-demo: $(VENV)/.core ## toy ntuples through the whole chain
+demo: $(VENV)/$(if $(filter torch% keras%,$(MODEL)),.nn,.core) ## toy ntuples through the whole chain; MODEL=torch_mlp
 	@start=$$(date +%s)
 	log=$$(mktemp)
 	trap 'rm -f "$$log"' EXIT
@@ -57,7 +65,7 @@ demo: $(VENV)/.core ## toy ntuples through the whole chain
 	step python examples/make_htt_toy.py --output data/htt/$(YEAR)/original
 	step python preprocess.py --config-path configs/preprocess/training_data --config-name htt year=$(YEAR) overwrite=true
 	step python preprocess.py --config-path configs/preprocess/prediction_data --config-name htt year=$(YEAR) overwrite=true
-	step mlflow run . -P year=$(YEAR) --env-manager local 2>&1 | tee "$$log"
+	step mlflow run . -P year=$(YEAR) -P overrides="model=$(MODEL)" --env-manager local 2>&1 | tee "$$log"
 	run_id=$$(sed -n "s/.*Run (ID '\([0-9a-f]*\)') succeeded.*/\1/p" "$$log" | tail -n 1)
 	test -n "$$run_id" || { echo "No run ID in what mlflow printed"; exit 1; }
 	step python predict.py run_id=$$run_id overwrite=true

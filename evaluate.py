@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from utils.config import stage
 
 if TYPE_CHECKING:
-    from utils.evaluation.evaluate import EvaluationResult
+    from utils.evaluation.report import Result
     from utils.evaluation.spec import EvaluateSpec
-    from utils.evaluation.tables import FoldScores
 
 
 @stage(
@@ -22,15 +21,14 @@ if TYPE_CHECKING:
         "python evaluate.py run_id=RUN_ID dataset=train metric_weights=event figures.style=ATLAS",
     ),
 )
-def main(spec: "EvaluateSpec") -> "EvaluationResult":
+def main(spec: "EvaluateSpec") -> "Result":
     """Evaluate the predictions of a run: metrics and figures, logged to the same run.
 
     It reads what `python predict.py --config-name for_evaluation run_id=…` has logged.
     """
-    from utils.evaluation.evaluate import evaluate_predictions
     from utils.evaluation.options import EvaluationOptions
-    from utils.evaluation.predictions import read_overtraining, read_predictions
     from utils.evaluation.report import write_report
+    from utils.evaluation.tasks import evaluate_table
     from utils.plots.classes import classes_from_config, default_classes
     from utils.tracking.tracked_run import OVERTRAINING_TABLE, PLOTS, TrackedRun
 
@@ -43,12 +41,11 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
     event_weight = spec.event_weight or (train_config.get("event_weight") if weighted else None)
     with tempfile.TemporaryDirectory() as scratch:
         table = run.download_prediction(spec.dataset, Path(scratch))
-        predictions = read_predictions(table, len(class_names), event_weight)
-        folds: tuple[FoldScores, ...] = ()
+        samples = None
         if spec.dataset == "train" and run.has(OVERTRAINING_TABLE):
-            folds = read_overtraining(run.download(OVERTRAINING_TABLE, Path(scratch), "Train again."), len(class_names))
+            samples = run.download(OVERTRAINING_TABLE, Path(scratch), "Train again.")
         options = EvaluationOptions(spec.label, spec.metric_weights)
-        result = evaluate_predictions(predictions, classes, options, folds)
+        result = evaluate_table(table, run.outputs(), classes, options, event_weight, samples)
         folder = Path(scratch) / "plots"
         write_report(
             result, folder, spec.figures, {"Run": run.run_id}, train_config.get("experiment_name") or "Evaluation"
@@ -61,24 +58,17 @@ def main(spec: "EvaluateSpec") -> "EvaluationResult":
     return result
 
 
-def report(result: "EvaluationResult", run_id: str, folder: str | None = None) -> None:
-    """Print the areas of every class, and where the figures are."""
+def report(result: "Result", run_id: str, folder: str | None = None) -> None:
+    """Print the numbers, and where the figures are."""
     from utils.evaluation.report import evaluation_figures
+    from utils.evaluation.tasks import in_words
     from utils.logs import summary
     from utils.plots.notebook import show
 
     show(evaluation_figures(result).values())
-    dataset = result.options.dataset
-    rows = [
-        [info.name, result.n_events[k], f"{result.roc[k].auc:.4f} ± {result.roc[k].auc_error:.4f}",
-         f"{result.pr[k].average_precision:.4f}"]
-        for k, info in enumerate(result.classes)
-    ]  # fmt: skip
-    summary(f"Evaluation of {dataset}", rows, ["class", "events", "ROC area", "average precision"])
-    summary(
-        "Macro area", {f"weights: {result.options.metric_weights}": f"{result.metrics[f'{dataset}/roc_auc_macro']:.4f}"}
-    )
-    places = {"mlflow ui": f"run {run_id}, Artifacts, plots/{dataset}/index.html"}
+    for words in in_words(result):
+        summary(*words)
+    places = {"mlflow ui": f"run {run_id}, Artifacts, plots/{result.options.dataset}/index.html"}
     summary("Look", places if folder is None else {"open": f"{folder}/index.html", **places})
 
 

@@ -57,7 +57,7 @@ def main(spec: "PredictSpec") -> "list[SamplePrediction]":
             if spec.log_predictions or not for_datacards:
                 run.log_prediction(output, sample)
             results.append(result)
-    report(results, ensemble.class_names, spec)
+    report(results, ensemble.class_names if ensemble.task == "classification" else (), spec)
     return results
 
 

@@ -99,6 +99,17 @@ def restore_user_module(name: str, path: Path) -> None:
         sys.modules[name] = _module_of_file(path, str(path))
 
 
+def files_of_targets(config: Any) -> tuple[Path, ...]:
+    """The users' files that the `_target_`s of a config name, wherever they stand in it."""
+    found: dict[Path, None] = {}
+    for value in config.values() if isinstance(config, Mapping) else config if isinstance(config, list | tuple) else ():
+        found |= dict.fromkeys(files_of_targets(value))
+    target = config.get("_target_") if isinstance(config, Mapping) else None
+    if isinstance(target, str) and _is_file_target(target):
+        found[Path(target.rpartition(":")[0])] = None
+    return tuple(found)
+
+
 def _is_file_target(target: str) -> bool:
     return ".py:" in target
 
@@ -225,7 +236,8 @@ def _module_of_file(path: Path, target: str) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"no file '{path}', for _target_ '{target}'")
     resolved = path.resolve()
-    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
+    # By its content as well: in a notebook, a file that was edited is another module.
+    digest = hashlib.sha256(f"{resolved}\n".encode() + resolved.read_bytes()).hexdigest()[:8]
     name = f"{_USER_MODULE}{path.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]

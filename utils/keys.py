@@ -5,14 +5,19 @@ from typing import Any, Literal
 
 
 def key(
-    doc: str, *, unresolved: Literal["keep"] | None = None, templates: str | None = None, **options: Any
+    doc: str,
+    *,
+    unresolved: Literal["keep"] | None = None,
+    templates: str | None = None,
+    listed: bool = False,
+    **options: Any,
 ) -> Any:
     """A dataclass field with its documentation; `options` as for `dataclasses.field`, without default: required.
 
     `unresolved="keep"` is for a config that is only carried along: values that it lacks (`???`) are no error here.
     `templates="executors"`: a value that the key does not accept names a YAML file in a folder `executors`, whose keys
-    are put below those of the config.
+    are put below those of the config. `listed`: on the command line, `key=0,1` and `key=0` are lists as well.
     """
-    further = {"unresolved": unresolved, "templates": templates}
+    further = {"unresolved": unresolved, "templates": templates, "listed": listed or None}
     metadata = {"doc": doc, **{name: value for name, value in further.items() if value is not None}}
     return field(metadata=metadata, **options)

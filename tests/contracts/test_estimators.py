@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.skims import toy_events, write_skim
+from utils.errors import ConfigError
 from utils.factory import Factory
 from utils.loading import Batch, EventSource, SkimData
 from utils.loading.source import BATCH_ROWS
@@ -22,16 +23,26 @@ from utils.readers.skim import SkimFile
 
 @dataclass(frozen=True)
 class Implementation:
-    """An estimator's class, and small parameters for it with a fixed seed."""
+    """An estimator's class, and small parameters for it with a fixed seed.
+
+    `of_values` are its parameters for a regression, where they differ; `n_targets` is how many it can tell at once.
+    """
 
     name: str
     target: str
     params: Mapping[str, Any]
     package: str
     budget: int
+    of_values: Mapping[str, Any] | None = None
+    n_targets: int = 2
+    reconstructs: bool = False
 
     def __call__(self) -> Estimator:
         made: Estimator = Factory(self.target)(params=self.params)
+        return made
+
+    def regression(self) -> Estimator:
+        made: Estimator = Factory(self.target)(params=self.params if self.of_values is None else self.of_values)
         return made
 
 
@@ -44,12 +55,24 @@ HISTGB, MLP, XGB = (
     {"_target_": "xgboost.XGBClassifier", "learning_rate": 0.3, "random_state": 1},
 )
 TORCH = {"network": {"hidden": [16]}, "epochs": 15, "batch_size": 64, "learning_rate": 0.01}
+OF_VALUES: Mapping[str, Mapping[str, Any]] = {
+    "histgb": {**HISTGB, "_target_": "sklearn.ensemble.HistGradientBoostingRegressor", "max_iter": 12},
+    "mlp": {**MLP, "_target_": "sklearn.neural_network.MLPRegressor", "learning_rate_init": 0.05, "max_iter": 150},
+    "xgboost": {**XGB, "_target_": "xgboost.XGBRegressor", "n_estimators": 12, "max_depth": 3},
+}
 IMPLEMENTATIONS = [
     Implementation("lightgbm", LIGHTGBM, {**TREES, "num_iterations": 12}, "lightgbm", 12),
-    Implementation("histgb", SKLEARN, {**HISTGB, "max_iter": 12}, "sklearn", 12),
-    Implementation("mlp", SKLEARN, {**MLP, "learning_rate_init": 0.02, "max_iter": 30}, "sklearn", 30),
-    Implementation("xgboost", SKLEARN, {**XGB, "n_estimators": 12, "max_depth": 3}, "xgboost", 12),
-    Implementation("torch", "utils.models.pytorch.estimator.TorchEstimator", TORCH, "torch", 15),
+    Implementation("histgb", SKLEARN, {**HISTGB, "max_iter": 12}, "sklearn", 12, OF_VALUES["histgb"], 1),
+    Implementation(
+        "mlp", SKLEARN, {**MLP, "learning_rate_init": 0.02, "max_iter": 30}, "sklearn", 30, OF_VALUES["mlp"]
+    ),
+    Implementation(
+        "xgboost", SKLEARN, {**XGB, "n_estimators": 12, "max_depth": 3}, "xgboost", 12, OF_VALUES["xgboost"]
+    ),
+    Implementation("torch", "utils.models.pytorch.estimator.TorchEstimator", TORCH, "torch", 15, reconstructs=True),
+    Implementation(
+        "keras", "utils.models.keras_network.estimator.KerasEstimator", TORCH, "tensorflow", 15, reconstructs=True
+    ),
 ]
 
 # scikit-learn says that an MLP with so few iterations has not converged: it need not.
@@ -222,3 +245,103 @@ def test_it_says_what_it_is(data: SkimData, make: Implementation, fitted: Traine
         assert (importance_F >= 0).all()
         assert importance_F.sum() > 0
         assert importance_F[data.feature_names.index("noise")] < importance_F.max()
+
+
+# --- values instead of classes ---
+
+
+@pytest.fixture(scope="module")
+def valued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SkimData]:
+    """One class; `mass` follows from `x` and the category, `angle` from `y`, both with noise."""
+    folder = tmp_path_factory.mktemp("valued")
+    events = toy_events(N, n_classes=1)
+    rng = np.random.default_rng(5)
+    x, njets = events.cont["x"].astype(np.float64), events.cat["njets"]
+    misc = dict(events.misc) | {
+        "mass": 100 + 2 * x + 15 * njets + rng.normal(0, 1, N),
+        "angle": (-0.1 * events.cont["y"] + rng.normal(0, 0.1, N)).astype(np.float32),
+        # Powers of two, so that a common factor changes no digit of a weight.
+        "weight": np.where(x > 64, 16.0, 1.0),
+        "scaled": np.where(x > 64, 16.0, 1.0) * 1024,
+    }
+    path = write_skim(folder / "train.h5", replace(events, misc=misc))
+    with SkimFile(path) as skim:
+        yield SkimData.open(skim, task="regression", targets=("mass",))
+
+
+def fit_values(data: SkimData, make: Callable[[], Estimator], weight_name: str | None = "weight") -> TrainedFold:
+    spec = TrainSpec(train_file="", weight_name=weight_name, task=data.task, targets=data.targets)
+    return next(cross_train(open_training_set(data, spec), spec, make, lambda _: Recorder()))
+
+
+def shares_explained(fold: TrainedFold) -> list[float]:
+    """Of each target's variance, in the events that the model has not seen."""
+    data = fold.train.data
+    rows = fold.held_out_rows
+    true_NT, predicted_NT = data.target_N[rows], predict_rows(fold.estimator, data, rows)
+    return list(1 - np.mean((predicted_NT - true_NT) ** 2, axis=0) / np.var(true_NT, axis=0))
+
+
+def test_values_are_told_in_the_targets_own_unit(valued: SkimData, make: Implementation, tmp_path: Path) -> None:
+    fold = fit_values(valued, make.regression)
+    values_NT = scores(fold)
+    assert values_NT.shape == (N, 1)
+    assert values_NT.dtype == np.float32
+    assert shares_explained(fold)[0] > 0.6
+    np.testing.assert_array_equal(scores(fit_values(valued, make.regression)), values_NT)
+    nothing = np.empty((0, len(valued.feature_names)), np.float32)
+    assert fold.estimator.predict(nothing).shape == (0, 1)
+    save_estimator(fold.estimator, tmp_path / "fold_0")
+    loaded = load_estimator(tmp_path / "fold_0")
+    features_NF = valued.features(0, N)
+    np.testing.assert_array_equal(loaded.predict(features_NF), fold.estimator.predict(features_NF))
+    assert loaded.predict(nothing).shape == (0, 1)
+    assert loaded.n_iterations == fold.estimator.n_iterations
+    for importance_F in fold.estimator.importances().values():
+        assert importance_F.shape == (len(valued.feature_names),)
+
+
+def test_several_values_or_a_clear_no(valued: SkimData, make: Implementation, tmp_path: Path) -> None:
+    both = replace(valued, targets=("mass", "angle"))
+    if make.n_targets == 1:
+        with pytest.raises(ConfigError, match=r"tells one value, and there are 2 targets.*MultiOutputRegressor"):
+            fit_values(both, make.regression)
+        return
+    fold = fit_values(both, make.regression, weight_name=None)
+    assert scores(fold).shape == (N, 2)
+    assert min(shares_explained(fold)) > 0.5, "each column is its own target"
+    save_estimator(fold.estimator, tmp_path / "fold_0")
+    features_NF = valued.features(0, N)
+    loaded_NT = load_estimator(tmp_path / "fold_0").predict(features_NF)
+    np.testing.assert_array_equal(loaded_NT, fold.estimator.predict(features_NF))
+
+
+def test_weights_matter_for_values_but_not_their_scale(valued: SkimData, make: Implementation) -> None:
+    if make.name == "mlp":
+        pytest.skip("scikit-learn's MLP stops by the loss, whose digits the weights' sum changes")
+    weighted, scaled = fit_values(valued, make.regression), fit_values(valued, make.regression, "scaled")
+    np.testing.assert_array_equal(scores(scaled), scores(weighted))
+    assert not np.array_equal(scores(fit_values(valued, make.regression, None)), scores(weighted))
+
+
+def test_an_autoencoder_or_a_clear_no(data: SkimData, make: Implementation, tmp_path: Path) -> None:
+    own = replace(data, task="autoencoder")
+    if not make.reconstructs:
+        with pytest.raises(ConfigError, match=r"makes no autoencoder.*model=torch_mlp"):
+            fit_values(own, make)
+        return
+    fold = fit_values(own, make)
+    loss_N = scores(fold)
+    assert loss_N.shape == (N, 1)
+    assert loss_N.dtype == np.float32
+    assert np.isfinite(loss_N).all()
+    assert (loss_N >= 0).all()
+    features_NF = own.features(0, N)
+    assert loss_N.mean() < 0.5 * np.square(features_NF[:, : len(own.cont_features)]).mean(), "it has learned something"
+    strange_NF = features_NF.copy()
+    strange_NF[:, 0] += 20
+    assert np.mean(fold.estimator.predict(strange_NF) > loss_N) > 0.95
+    assert fold.estimator.predict(features_NF[:0]).shape == (0, 1)
+    save_estimator(fold.estimator, tmp_path / "fold_0")
+    loaded_N = load_estimator(tmp_path / "fold_0").predict(features_NF)
+    np.testing.assert_array_equal(loaded_N, fold.estimator.predict(features_NF))

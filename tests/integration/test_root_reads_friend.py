@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import uproot
 
+from utils.outputs import Outputs
 from utils.readers.root import RootTree
 from utils.writers.friend import FriendTreeWriter, prediction_columns
 
@@ -113,7 +114,7 @@ def write_friend(path: Path, inputs: list[str], columns: dict[str, np.ndarray]) 
         tree_name="predictions",
         originals=[partial(RootTree, path, "TauCheck") for path in inputs],
         n_entries=n_entries,
-        n_classes=2,
+        outputs=Outputs.of_classes(2),
         misc=types,
         identity_branches=["run", "evt"],
         overwrite=False,

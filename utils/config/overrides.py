@@ -50,13 +50,22 @@ def _prepared(loader: Any, override: Override, choices: list[str], spec_type: ty
 
 
 def _as_text(override: Override, text: str, spec_type: type | None) -> str:
-    """Quote what looks like a number where the schema wants text: a run ID such as 12345e67 is not infinity."""
+    """What the schema wants: a number in quotes where it is text (a run ID such as 12345e67), `0,1` as a list."""
+    if spec_type is not None and str(override.key_or_group) in _listed(spec_type):
+        key, _, value = text.partition("=")
+        is_list = value.strip().startswith(("[", "'", '"', "null"))
+        return text if is_list else f"{key}=[{value}]"
     if spec_type is None or override.is_sweep_override() or type(override.value()) not in (int, float):
         return text
     if not _wants_text(spec_type, str(override.key_or_group)):
         return text
     key, _, value = text.partition("=")
     return f"{key}='{value.strip()}'"
+
+
+def _listed(spec_type: type) -> set[str]:
+    """Keys for which `0,1` is a list and no sweep."""
+    return {f.name for f in fields(spec_type) if f.metadata.get("listed")}
 
 
 def _wants_text(spec_type: type, key: str) -> bool:

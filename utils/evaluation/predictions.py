@@ -8,7 +8,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from utils.errors import MissingColumnError, nearest_name
-from utils.evaluation.tables import FoldScores, ScoreTable
+from utils.evaluation.tables import FoldScores, LossTable, ScoreTable, ValueTable
+from utils.outputs import Outputs
 
 TARGET = "target"
 FOLD = "fold"
@@ -37,6 +38,28 @@ def read_predictions(path: Path, n_classes: int, event_weight: str | None) -> Sc
         columns[TARGET].astype(np.int32),
         columns[event_weight].astype(np.float64) if event_weight else None,
         columns[FOLD].astype(np.int32),
+    )
+
+
+def read_values(path: Path, outputs: Outputs, event_weight: str | None) -> ValueTable:
+    """The same of a regression: columns `{target}` and `pred_{target}`."""
+    columns = _read(path, [*outputs.names, *outputs.columns, FOLD, *([event_weight] if event_weight else [])])
+    return ValueTable(
+        np.stack([columns[name].astype(np.float64) for name in outputs.columns], axis=1),
+        np.stack([columns[name].astype(np.float64) for name in outputs.names], axis=1),
+        columns[event_weight].astype(np.float64) if event_weight else None,
+        columns[FOLD].astype(np.int32),
+    )
+
+
+def read_losses(path: Path, outputs: Outputs, event_weight: str | None) -> LossTable:
+    """The same of an autoencoder: columns `target`, the class, and `pred_loss`."""
+    (loss,) = outputs.columns
+    columns = _read(path, [TARGET, loss, *([event_weight] if event_weight else [])])
+    return LossTable(
+        columns[loss].astype(np.float32),
+        columns[TARGET].astype(np.int32),
+        columns[event_weight].astype(np.float64) if event_weight else None,
     )
 
 

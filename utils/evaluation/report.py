@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from utils.evaluation.anomaly import AnomalyResult
 from utils.evaluation.evaluate import EvaluationResult
+from utils.evaluation.values import RegressionResult
+from utils.plots.anomaly import anomaly_roc_figure, loss_figure
 from utils.plots.curves import pr_figure, rejection_figure, roc_figure
 from utils.plots.dashboard import Section, Table, write_dashboard
 from utils.plots.description import Figure
@@ -12,8 +15,11 @@ from utils.plots.html import write_html
 from utils.plots.matrices import confusion_figure
 from utils.plots.numbers import plus_minus
 from utils.plots.pdf import to_pdf
+from utils.plots.regression import plane_figure, residual_figure, response_figure
 from utils.plots.scores import density_figure, overtraining_figure
 from utils.plots.style import PdfStyle
+
+Result = EvaluationResult | RegressionResult | AnomalyResult
 
 _WEIGHTS = {
     "class": "class-balanced (N / N_class)",
@@ -23,15 +29,25 @@ _WEIGHTS = {
 }
 
 
-def evaluation_figures(result: EvaluationResult) -> dict[str, Figure]:
-    """All figures by name: `roc_curve`, `background_rejection`, `pr_curve`, `confusion_matrix_{true|pred}`,
-    `density_{class}` and `overtraining_{class}_fold_{i}`."""
+def evaluation_figures(result: Result) -> dict[str, Figure]:
+    """All figures by name.
+
+    Classification: `roc_curve`, `background_rejection`, `pr_curve`, `confusion_matrix_{true|pred}`, `density_{class}`
+    and `overtraining_{class}_fold_{i}`. Regression: `residual_{target}`, `response_{target}` and
+    `predicted_{target}`. Autoencoder: `loss`, and `roc_curve` where there are several classes.
+    """
     figures = [figure for section in evaluation_sections(result) for figure in section.figures]
     return {figure.name: figure for figure in figures}
 
 
-def evaluation_sections(result: EvaluationResult) -> tuple[Section, ...]:
+def evaluation_sections(result: Result) -> tuple[Section, ...]:
     """The parts of the page, in the order in which a physicist asks."""
+    if isinstance(result, RegressionResult):
+        return _value_sections(result)
+    return _loss_sections(result) if isinstance(result, AnomalyResult) else _class_sections(result)
+
+
+def _class_sections(result: EvaluationResult) -> tuple[Section, ...]:
     dataset, classes = result.options.dataset, result.classes
     return (
         Section("Numbers", tables=(class_table(result), *overtraining_table(result))),
@@ -60,6 +76,61 @@ def evaluation_sections(result: EvaluationResult) -> tuple[Section, ...]:
             figures=tuple(overtraining_figure(comparison, classes) for comparison in result.comparisons),
         ),
     )
+
+
+def _value_sections(result: RegressionResult) -> tuple[Section, ...]:
+    dataset = result.options.dataset
+    figures = [
+        Section(
+            target.name,
+            figures=(
+                residual_figure(target.name, target.density, target.residuals, dataset),
+                response_figure(target.name, target.profile, dataset),
+                plane_figure(target.name, target.plane, dataset),
+            ),
+        )
+        for target in result.targets
+    ]
+    return (Section("Numbers", tables=(target_table(result),)), *figures)
+
+
+def target_table(result: RegressionResult) -> Table:
+    """Per target, and per fold of it: events, mean squared and absolute error, bias, resolution."""
+    rows = []
+    for target in result.targets:
+        parts = [("all", target.residuals), *((str(fold), found) for fold, found in target.per_fold.items())]
+        for fold, found in parts if len(parts) > 2 else parts[:1]:
+            rows.append(
+                (
+                    target.name,
+                    fold,
+                    f"{found.n_events:,}",
+                    _number(found.mse, ".5g"),
+                    _number(found.mae, ".5g"),
+                    plus_minus(found.bias, found.bias_error),
+                    _number(found.resolution, ".5g"),
+                )
+            )
+    header = ("Target", "Fold", "Events", "Mean squared error", "Mean absolute error", "Bias", "Resolution")
+    return Table(header, tuple(rows), "Resolution: half the width of the central 68% of predicted − true.")
+
+
+def _loss_sections(result: AnomalyResult) -> tuple[Section, ...]:
+    dataset, classes = result.options.dataset, result.classes
+    curves = (anomaly_roc_figure(result.roc, classes, dataset),) if result.roc else ()
+    return (
+        Section("Numbers", tables=(loss_table(result),)),
+        Section("Loss", figures=(loss_figure(result.shares, classes, dataset), *curves)),
+    )
+
+
+def loss_table(result: AnomalyResult) -> Table:
+    """Per class: events, and the area of its ROC curve against class 0."""
+    areas = ["", *(plus_minus(curve.auc, curve.auc_error) for curve in result.roc)]
+    rows = zip((info.name for info in result.classes), (f"{n:,}" for n in result.n_events), areas, strict=True)
+    mean = _number(result.metrics[f"{result.options.dataset}/loss_mean"], ".5g")
+    against = f"ROC area against {result.classes[0].name}" if result.roc else "ROC area"
+    return Table(("Class", "Events", against), tuple(rows), f"Mean loss: {mean}.")
 
 
 def class_table(result: EvaluationResult) -> Table:
@@ -106,12 +177,20 @@ def overtraining_table(result: EvaluationResult) -> tuple[Table, ...]:
     return (Table(header, rows, "Weighted Kolmogorov-Smirnov distance of training and held-out scores."),)
 
 
+def _scheme(result: Result) -> str:
+    """The weights that were used: a regression has no classes to balance."""
+    scheme = result.options.metric_weights
+    if isinstance(result, RegressionResult):
+        return {"class": "none", "both": "event"}.get(scheme, scheme)
+    return scheme
+
+
 def _number(value: float, form: str) -> str:
     return format(value, form) if math.isfinite(value) else "undefined"
 
 
 def write_report(
-    result: EvaluationResult,
+    result: Result,
     folder: Path,
     style: PdfStyle | None = None,
     meta: Mapping[str, str] | None = None,
@@ -134,7 +213,7 @@ def write_report(
         **(meta or {}),
         "Dataset": result.options.dataset,
         "Events": f"{sum(result.n_events):,}" + (f", and {result.n_unscored:,} unscored" if result.n_unscored else ""),
-        "Weights": _WEIGHTS[result.options.metric_weights],
+        "Weights": _WEIGHTS[_scheme(result)],
     }
     page = write_dashboard(folder / "index.html", f"{title}: {result.options.dataset}", sections, about, result.notes)
     return (*paths, page)

@@ -1,4 +1,4 @@
-"""What evaluation works on: scores with their truth. Shapes: N events, K classes."""
+"""What evaluation works on: scores with their truth. Shapes: N events, K classes, T targets."""
 
 from dataclasses import dataclass
 
@@ -85,3 +85,41 @@ class FoldScores:
     fold: int
     train: ScoreTable
     held_out: ScoreTable
+
+
+@dataclass(frozen=True, eq=False)
+class ValueTable:
+    """Values that a regression predicts for one dataset, one row per event.
+
+    Parameters
+    ----------
+    predicted_NT, true_NT : (N, T) in the targets' own units, finite.
+    event_weight_N : signed event weights, or None.
+    fold_N : the fold each event belongs to.
+    """
+
+    predicted_NT: ScoreArray
+    true_NT: ScoreArray
+    event_weight_N: npt.NDArray[np.float64] | None
+    fold_N: npt.NDArray[np.integer]
+
+    @property
+    def n_events(self) -> int:
+        """N."""
+        return len(self.fold_N)
+
+
+@dataclass(frozen=True, eq=False)
+class LossTable:
+    """Losses of an autoencoder for one dataset, one row per event.
+
+    Parameters
+    ----------
+    loss_N : finite.
+    target_N : class, 0 … K-1, of the skim.
+    event_weight_N : signed event weights, or None.
+    """
+
+    loss_N: ScoreArray
+    target_N: npt.NDArray[np.integer]
+    event_weight_N: npt.NDArray[np.float64] | None

@@ -1,7 +1,7 @@
 """What a training shows of itself: learning curves, importances, held-out metrics, and samples against overtraining."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,11 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 from numpy.typing import NDArray
 
+from utils.evaluation.anomaly import named_losses
 from utils.evaluation.predictions import FOLD, IN_TRAINING, TARGET
+from utils.evaluation.values import named_residuals, value_weights
 from utils.metrics.curves import roc
+from utils.metrics.regression import residuals
 from utils.metrics.weights import evaluation_weights
 from utils.models.crosstrain import TrainedFold, TrainingSet, predict_rows
 from utils.models.estimator import Monitor
+from utils.plots.classes import file_name
 from utils.plots.description import Figure
 from utils.plots.html import write_html
 from utils.plots.pdf import to_pdf
@@ -42,6 +46,14 @@ class Curves:
             self.forward(step, named)
 
         return report
+
+    def restore(self, logged: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Take in the stepped metrics of before an interruption; what is reported again replaces them."""
+        for step, values in logged:
+            for name, value in values.items():
+                kind, _, metric = name.partition("-")
+                kind, _, fold = kind.rpartition("_")
+                self._values[int(fold), f"{kind}-{metric}"][step] = value
 
     def figures(self, best_rounds: Mapping[int, int | None]) -> tuple[Figure, ...]:
         """One figure per metric that was reported for more than one round."""
@@ -79,31 +91,72 @@ class HeldOut:
 
     def __post_init__(self) -> None:
         data = self.training.data
-        self._scores_NK = np.full((data.skim.n_rows, data.n_classes), np.nan, np.float32)
+        self._scores_NK = np.full((data.skim.n_rows, data.n_outputs), np.nan, np.float32)
         self._samples: list[pa.Table] = []
         self._class_names = data.skim.metadata["class_names"]
 
     def add(self, fold: TrainedFold) -> dict[str, float]:
-        """Score the fold, keep samples for the overtraining figures, and give the fold's own areas."""
+        """Score the fold, keep samples for the overtraining figures, and give the fold's own metrics.
+
+        These are the macro area; or of every target of a regression what `named_residuals` names; or the mean loss of
+        an autoencoder.
+        """
         data = self.training.data
         self._scores_NK[fold.held_out_rows] = predict_rows(fold.estimator, data, fold.held_out_rows)
-        seen_rows = _thinned(fold.train.rows_N)
-        self._keep(fold.fold, True, seen_rows, predict_rows(fold.estimator, data, seen_rows))
-        unseen_rows = _thinned(fold.held_out_rows)
-        self._keep(fold.fold, False, unseen_rows, self._scores_NK[unseen_rows])
-        return self._areas(f"fold_{fold.fold}", fold.held_out_rows, "none", per_class=False)
+        if data.task == "classification":
+            seen_rows = _thinned(fold.train.rows_N)
+            self._keep(fold.fold, True, seen_rows, predict_rows(fold.estimator, data, seen_rows))
+            unseen_rows = _thinned(fold.held_out_rows)
+            self._keep(fold.fold, False, unseen_rows, self._scores_NK[unseen_rows])
+        return self._metrics(f"fold_{fold.fold}", fold.held_out_rows, "none", per_class=False)
 
     def areas(self) -> dict[str, float]:
-        """Areas of all held-out events: unweighted `cv/…`, class-balanced `cv_class/…`, event-weighted `cv_event/…`."""
+        """Metrics of all held-out events: unweighted `cv/…`, class-balanced `cv_class/…`, event-weighted `cv_event/…`.
+
+        A regression has no classes to balance.
+        """
         rows = np.flatnonzero(~np.isnan(self._scores_NK[:, 0]))
-        areas = self._areas("cv", rows, "none")
-        areas |= self._areas("cv_class", rows, "class")
+        metrics = self._metrics("cv", rows, "none")
+        if self.training.data.task != "regression":
+            metrics |= self._metrics("cv_class", rows, "class")
         if self.event_weight_N is not None:
-            areas |= self._areas("cv_event", rows, "event")
-        return areas
+            metrics |= self._metrics("cv_event", rows, "event")
+        return metrics
+
+    def headline(self, metrics: Mapping[str, float], prefix: str) -> str:
+        """The metrics of a fold or of all, in a few words."""
+        outputs = self.training.data.outputs
+        if outputs.task == "classification":
+            return f"AUC {metrics[f'{prefix}/roc_auc_macro']:.4f}"
+        if outputs.task == "autoencoder":
+            return f"mean loss {metrics[f'{prefix}/loss_mean']:.4g}"
+        names = {target: file_name(target) for target in outputs.names}
+        return ", ".join(
+            f"{target}: bias {metrics[f'{prefix}/bias_{name}']:.3g}, "
+            f"resolution {metrics[f'{prefix}/resolution_{name}']:.4g}"
+            for target, name in names.items()
+        )
+
+    def _metrics(self, prefix: str, rows: NDArray[np.int64], scheme: str, per_class: bool = True) -> dict[str, float]:
+        data = self.training.data
+        if data.task == "classification":
+            return self._areas(prefix, rows, scheme, per_class)
+        event_weight_N = None if self.event_weight_N is None else self.event_weight_N[rows]
+        scores_NK = self._scores_NK[rows]
+        metrics: dict[str, float] = {}
+        if data.task == "regression":
+            weight_N = value_weights(scheme, event_weight_N)
+            for t, target in enumerate(data.targets):
+                found = residuals(scores_NK[:, t], data.target_N[rows, t], weight_N)
+                metrics |= {name: value for name, (value, _) in named_residuals(target, found).items()}
+        else:
+            weight_N = evaluation_weights(scheme, data.class_N[rows], event_weight_N, len(self._class_names))
+            names = self._class_names if per_class else ()
+            metrics = named_losses(names, scores_NK[:, 0], data.class_N[rows], weight_N)
+        return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
     def _areas(self, prefix: str, rows: NDArray[np.int64], scheme: str, per_class: bool = True) -> dict[str, float]:
-        target_N = self.training.data.target_N[rows]
+        target_N = self.training.data.class_N[rows]
         event_weight_N = None if self.event_weight_N is None else self.event_weight_N[rows]
         n_classes = len(self._class_names)
         weight_N = evaluation_weights(scheme, target_N, event_weight_N, n_classes)
@@ -126,9 +179,12 @@ class HeldOut:
         }
         self._samples.append(pa.table(columns))
 
-    def write_samples(self, path: Path) -> None:
-        """The kept samples of all folds as one Parquet file, see `read_overtraining`."""
+    def write_samples(self, path: Path) -> bool:
+        """The kept samples of all folds as one Parquet file, see `read_overtraining`; False where there are none."""
+        if not self._samples:
+            return False
         pa_parquet.write_table(pa.concat_tables(self._samples), path, compression="zstd")
+        return True
 
 
 def _thinned(rows_N: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -148,6 +204,8 @@ def write_training_figures(
 ) -> list[Figure]:
     """Learning curves and importances as HTML and PDF, and the importances as CSV; returns the figures."""
     figures = list(curves.figures({fold.fold: fold.estimator.n_iterations for fold in folds}))
+    for fold in folds:  # some estimators have more to show
+        figures += getattr(fold.estimator, "figures", tuple)()
     for kind, importance_MF in importance_table(names, folds).items():
         figures.append(importance_figure(names, importance_MF, kind))
         header = ",".join(["feature", *(f"fold_{fold.fold}" for fold in folds)])

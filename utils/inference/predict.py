@@ -22,6 +22,7 @@ from utils.inference.scoring import (
 )
 from utils.logs import get_logger, progress
 from utils.models.ensemble import RoutedEnsemble
+from utils.outputs import Outputs
 from utils.readers.skim import SkimFile
 from utils.readers.spec import ReadingKeys
 from utils.writers.friend import FriendTreeWriter, prediction_columns
@@ -40,7 +41,7 @@ class SamplePrediction:
     path : the file.
     n_entries : rows of the output.
     n_scored : rows with scores.
-    per_class : (K,) scored events per predicted class.
+    per_class : (K,) scored events per predicted class; empty where classes are not what is told.
     missing_folds : folds without events in this sample; normal in a small one.
     seconds : time it took [s].
     """
@@ -59,7 +60,8 @@ def default_misc(skim_path: str, train_config: Mapping[str, Any]) -> tuple[str, 
     split, event_weight, weight = (train_config.get(k) for k in ("xtrain_split_feature", "event_weight", "weight_name"))
     with SkimFile(skim_path) as skim:
         known = set(skim.columns)
-    wanted = [split, "target", "group_name", event_weight, weight, "w_class_imbalance"]
+    targets = train_config.get("targets") or ()
+    wanted = [split, *targets, "target", "group_name", event_weight, weight, "w_class_imbalance"]
     return tuple(dict.fromkeys(str(name) for name in wanted if name in known))
 
 
@@ -67,16 +69,17 @@ def default_misc(skim_path: str, train_config: Mapping[str, Any]) -> tuple[str, 
 class _Tally:
     """Counts that a prediction reports."""
 
-    n_classes: int
+    outputs: Outputs
     n_folds: int
 
     def __post_init__(self) -> None:
-        self.per_class = np.zeros(self.n_classes, np.int64)
+        self.per_class = np.zeros(self.outputs.n if self.outputs.task == "classification" else 0, np.int64)
         self.per_fold = np.zeros(self.n_folds, np.int64)
 
     def add(self, scores_NK: NDArray[np.float32], fold_N: NDArray[np.int32]) -> None:
         if len(scores_NK):
-            self.per_class += np.bincount(scores_NK.argmax(axis=1), minlength=self.n_classes)
+            if len(self.per_class):
+                self.per_class += np.bincount(scores_NK.argmax(axis=1), minlength=len(self.per_class))
             self.per_fold += np.bincount(fold_N, minlength=self.n_folds)
 
     def result(self, sample: str, path: Path, started: float, n_entries: int | None = None) -> SamplePrediction:
@@ -84,7 +87,7 @@ class _Tally:
         missing = tuple(int(fold) for fold in np.flatnonzero(self.per_fold == 0))
         seconds = time.perf_counter() - started
         counts = tuple(int(n) for n in self.per_class)
-        n_scored = sum(counts)
+        n_scored = int(self.per_fold.sum())
         n_entries = n_scored if n_entries is None else n_entries
         return SamplePrediction(sample, path, n_entries, n_scored, counts, missing, seconds)
 
@@ -112,18 +115,19 @@ def predict_table(
         skim.require(misc_features, "misc_features")
         if ensemble.rule.n_splits == 1 and skim.metadata["node"] == training.node:
             logger.warning("%s: with n_splits=1 the model has seen most of these events; nothing is held out", sample)
-        empty = prediction_columns(np.empty((0, ensemble.n_classes)), np.empty(0, bool))
+        empty = prediction_columns(np.empty((0, ensemble.outputs.n)), np.empty(0, bool), ensemble.outputs)
         types: dict[str, Any] = {
             **{name: str if skim.dtype(name).kind == "O" else skim.dtype(name) for name in misc_features},
             **{name: values.dtype for name, values in empty.items() if name != "is_valid"},
             "fold": np.dtype(np.int32),
         }
-        tally = _Tally(ensemble.n_classes, ensemble.rule.n_splits)
+        tally = _Tally(ensemble.outputs, ensemble.rule.n_splits)
         bar_of = progress(rows_to_score(skim, reading), sample, "events")
         with TableWriter(output, types, overwrite=overwrite) as writer, bar_of as bar:
             for block in scored_blocks(skim, ensemble, training, reading):
                 columns: dict[str, Any] = skim.read(misc_features, block.start, block.stop)
-                columns |= prediction_columns(block.scores_NK, np.ones(len(block.scores_NK), bool))
+                valid_N = np.ones(len(block.scores_NK), bool)
+                columns |= prediction_columns(block.scores_NK, valid_N, ensemble.outputs)
                 del columns["is_valid"]
                 writer.write({**columns, "fold": block.fold_N})
                 tally.add(block.scores_NK, block.fold_N)
@@ -170,20 +174,20 @@ def predict_friend(
             skim, ntuples, object_name=tree_name, misc_features=misc_features, access=reading.access
         )
         n_entries = sum(originals.n_entries)
-        tally = _Tally(ensemble.n_classes, ensemble.rule.n_splits)
+        tally = _Tally(ensemble.outputs, ensemble.rule.n_splits)
         blocks = (_tallied(block, tally) for block in scored_blocks(skim, ensemble, training, reading))
         writer = FriendTreeWriter(
             output,
             tree_name=friend_tree_name or originals.object_name or "predictions",
             originals=originals.openers,
             n_entries=n_entries,
-            n_classes=ensemble.n_classes,
+            outputs=ensemble.outputs,
             misc=originals.types,
             identity_branches=originals.identity,
             overwrite=overwrite,
         )
         with writer, progress(n_entries, sample, "events") as bar:
-            ranges = by_entry(blocks, originals.indices, originals.n_entries, ensemble.n_classes)
+            ranges = by_entry(blocks, originals.indices, originals.n_entries, ensemble.outputs.n)
             _write_friend(writer, ranges, originals, bar)
         return tally.result(sample, output, started, n_entries)
 

@@ -153,7 +153,7 @@ class EntryRange:
 
 
 def by_entry(
-    blocks: Iterator[ScoredBlock], file_indices: Sequence[int], n_entries: Sequence[int], n_classes: int
+    blocks: Iterator[ScoredBlock], file_indices: Sequence[int], n_entries: Sequence[int], n_outputs: int
 ) -> Iterator[EntryRange]:
     """Scatter scored rows to the entries they came from: every entry of every file exactly once, in order.
 
@@ -162,7 +162,7 @@ def by_entry(
     blocks : scored rows, ascending in (file, entry), each entry at most once.
     file_indices : the skim's number of every file, in order.
     n_entries : of every file.
-    n_classes : K.
+    n_outputs : K, the columns of the scores.
 
     Raises
     ------
@@ -176,16 +176,16 @@ def by_entry(
         done = 0
         while done < len(entry_N):
             while order_N[done] != file:
-                yield from _empty(file, position, n_entries[file], n_classes)
+                yield from _empty(file, position, n_entries[file], n_outputs)
                 file, position = file + 1, 0
             of_file = int(np.searchsorted(order_N, file, side="right"))
             # At most BLOCK_ROWS entries at a time, however few of them are in the skim.
             limit = min(position + BLOCK_ROWS, int(entry_N[of_file - 1]) + 1)
             stop = done + int(np.searchsorted(entry_N[done:of_file], limit))
-            yield _scatter(file, position, limit, block, slice(done, stop), n_classes)
+            yield _scatter(file, position, limit, block, slice(done, stop), n_outputs)
             position, done = limit, stop
     for last in range(file, len(n_entries)):
-        yield from _empty(last, position, n_entries[last], n_classes)
+        yield from _empty(last, position, n_entries[last], n_outputs)
         position = 0
 
 
@@ -221,16 +221,16 @@ def _check_order(
         )
 
 
-def _empty(file: int, start: int, end: int, n_classes: int) -> Iterator[EntryRange]:
+def _empty(file: int, start: int, end: int, n_outputs: int) -> Iterator[EntryRange]:
     for first in range(start, end, BLOCK_ROWS):
         stop = min(first + BLOCK_ROWS, end)
-        scores_NK = np.full((stop - first, n_classes), UNSCORED, np.float32)
+        scores_NK = np.full((stop - first, n_outputs), UNSCORED, np.float32)
         yield EntryRange(file, first, stop, scores_NK, np.zeros(stop - first, np.uint8), np.empty(0, np.uint64))
 
 
-def _scatter(file: int, start: int, stop: int, block: ScoredBlock, rows: slice, n_classes: int) -> EntryRange:
+def _scatter(file: int, start: int, stop: int, block: ScoredBlock, rows: slice, n_outputs: int) -> EntryRange:
     local_V = block.origin["entry"][rows] - start
-    scores_NK = np.full((stop - start, n_classes), UNSCORED, np.float32)
+    scores_NK = np.full((stop - start, n_outputs), UNSCORED, np.float32)
     is_valid_N = np.zeros(stop - start, np.uint8)
     scores_NK[local_V] = block.scores_NK[rows]
     is_valid_N[local_V] = 1

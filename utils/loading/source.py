@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import DataError, SkimError
+from utils.errors import ConfigError, DataError, SkimError
+from utils.outputs import Outputs, Task
+from utils.preprocessing.jagged_spec import padded_names
 from utils.preprocessing.pipe import FittedPipe, Step
 from utils.readers.skim import SkimFile
 
@@ -16,11 +19,17 @@ BATCH_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Batch:
-    """(N, F) float32 features with the input pipe applied, (N,) classes, and (N,) weights or None for all ones."""
+    """(N, F) float32 features with the input pipe applied, targets, and (N,) weights or None for all ones.
+
+    Targets are (N,) classes for a classification, (N, T) float32 values for a regression, (N, 0) for an autoencoder.
+
+    `mask_NF` is True where a feature stands for an object that the event does not have; networks see zero there.
+    """
 
     features_NF: NDArray[np.float32]
-    target_N: NDArray[np.int32]
+    target_N: NDArray[Any]
     weight_N: NDArray[np.float32] | None
+    mask_NF: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,12 +41,16 @@ class SkimData:
     skim : open for reading.
     cont_features, cat_features : names, in the model's order.
     pipe : for the continuous features.
+    task : what the model is to tell.
+    targets : columns of the skim that a regression is to tell; else empty.
     """
 
     skim: SkimFile
     cont_features: tuple[str, ...]
     cat_features: tuple[str, ...]
     pipe: FittedPipe
+    task: Task = "classification"
+    targets: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -46,8 +59,10 @@ class SkimData:
         cont_features: tuple[str, ...] | None = None,
         cat_features: tuple[str, ...] | None = None,
         user_steps: Mapping[str, type[Step]] | None = None,
+        task: Task = "classification",
+        targets: tuple[str, ...] = (),
     ) -> "SkimData":
-        """Check the features against the skim and restrict its pipe to them; None means all the skim has."""
+        """Check features and targets against the skim and restrict its pipe; None means all features the skim has."""
         metadata = skim.metadata
         if metadata.get("input_pipe") is None or not metadata.get("for_training"):
             raise SkimError(
@@ -59,7 +74,8 @@ class SkimData:
         cat = tuple(metadata["cat_features"]) if cat_features is None else cat_features
         skim.require([*cont, *cat], "a feature of the model")
         pipe = FittedPipe.from_dict(metadata["input_pipe"], user_steps, str(skim.path)).restricted(cont)
-        return cls(skim, cont, cat, pipe)
+        _check_targets(skim, (*cont, *cat), task, targets)
+        return cls(skim, cont, cat, pipe, task, targets)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -73,18 +89,76 @@ class SkimData:
         return tuple(range(n_cont, n_cont + len(self.cat_features)))
 
     @property
+    def padded_indices(self) -> tuple[int, ...]:
+        """Columns of the feature matrix that are NaN where an event has fewer objects."""
+        padded = padded_names(self.skim.metadata.get("padded_features", {}))
+        return tuple(i for i, name in enumerate(self.pipe.outputs) if name in set(padded))
+
+    @property
     def n_classes(self) -> int:
         """Number of classes the skim was made with."""
         return len(self.skim.metadata["class_names"])
 
+    @property
+    def outputs(self) -> Outputs:
+        """What a model of these events gives for each."""
+        return Outputs.of(self.task, self.skim.metadata["class_names"], self.targets)
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of what `Estimator.predict` gives: K classes, T targets, or 1 loss."""
+        return self.outputs.n
+
     @cached_property
-    def target_N(self) -> NDArray[np.int32]:  # noqa: N802
-        """(N,) classes of all events."""
+    def class_N(self) -> NDArray[np.int32]:  # noqa: N802
+        """(N,) classes of all events, whatever the task."""
         return self.skim.read(["target"])["target"].astype(np.int32)
+
+    @cached_property
+    def target_N(self) -> NDArray[Any]:  # noqa: N802
+        """What all events are to be told as: (N,) int32 classes, (N, T) float32 values, or (N, 0) for an autoencoder.
+
+        Raises
+        ------
+        DataError : a target is NaN or infinite.
+        """
+        if self.task == "classification":
+            return self.class_N
+        target_NT = np.empty((self.skim.n_rows, len(self.targets)), np.float32)
+        for t, values_N in enumerate(self.skim.read(self.targets).values() if self.targets else ()):
+            target_NT[:, t] = values_N
+            n_bad = int((~np.isfinite(target_NT[:, t])).sum())
+            if n_bad:
+                raise DataError(
+                    f"target '{self.targets[t]}' is NaN or infinite for {n_bad:,} of {self.skim.n_rows:,} events",
+                    where=str(self.skim.path),
+                    remedy="Cut these events in preprocessing, or give the target another value there.",
+                )
+        return target_NT
 
     def features(self, start: int, stop: int) -> NDArray[np.float32]:
         """(N, F) features of the rows in [start, stop), pipe applied."""
         return piped_features(self.skim, self.pipe, self.cat_features, start, stop)
+
+
+def _check_targets(skim: SkimFile, features: tuple[str, ...], task: Task, targets: tuple[str, ...]) -> None:
+    n_classes = len(skim.metadata["class_names"])
+    if task == "classification" and n_classes < 2:
+        raise SkimError(
+            f"there is nothing to tell apart: the skim has {n_classes} class",
+            where=str(skim.path),
+            remedy="Give its processes two classes or more, or set task=regression or task=autoencoder.",
+        )
+    skim.require(targets, "targets")
+    for name in targets:
+        if name in features:
+            raise ConfigError(
+                f"'{name}' is a target, and the model is given it as a feature",
+                where="targets",
+                remedy="Leave it out of cont_features and cat_features (of the training, or of the skim).",
+            )
+        if skim.dtype(name).kind not in "biuf":
+            raise ConfigError(f"target '{name}' holds no numbers", where="targets", remedy="Choose another column.")
 
 
 def piped_features(
@@ -118,18 +192,22 @@ class EventSource:
         return len(self.rows_N)
 
     @property
-    def target_N(self) -> NDArray[np.int32]:  # noqa: N802
-        """(N,) classes."""
+    def target_N(self) -> NDArray[Any]:  # noqa: N802
+        """(N,) classes, (N, T) values, or (N, 0), see `SkimData.target_N`."""
         return self.data.target_N[self.rows_N]
 
     def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
         """All events in the order of the skim, at most `batch_rows` rows of the skim at a time."""
-        for start in range(0, self.data.skim.n_rows, batch_rows):
-            low, high = np.searchsorted(self.rows_N, [start, start + batch_rows])
+        if self.n_events == 0:
+            return
+        first, end = int(self.rows_N[0]), int(self.rows_N[-1]) + 1  # the rest of the skim is not read
+        for start in range(first, end, batch_rows):
+            stop = min(start + batch_rows, end)
+            low, high = np.searchsorted(self.rows_N, [start, stop])
             if low == high:
                 continue
             local_N = self.rows_N[low:high] - start
-            features_NF = self.data.features(start, start + batch_rows)
+            features_NF = self.data.features(start, stop)
             if len(local_N) < len(features_NF):
                 features_NF = features_NF[local_N]
             target_N = self.data.target_N[self.rows_N[low:high]]
@@ -151,7 +229,9 @@ class EventSource:
         )
 
     def check_classes(self, what: str) -> None:
-        """DataError where a class has no events."""
+        """DataError where a class that is to be told has no events."""
+        if self.data.task != "classification":
+            return
         counts = np.bincount(self.target_N, minlength=self.data.n_classes)
         for missing in np.flatnonzero(counts == 0):
             name = self.data.skim.metadata["class_names"][missing]

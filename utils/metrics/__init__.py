@@ -13,6 +13,15 @@ from utils.metrics.comparison import KsResult, weighted_ks
 from utils.metrics.confusion import Accuracy, ConfusionMatrix, accuracy, confusion
 from utils.metrics.curves import PrCurve, RocCurve, pr_from_scan, precision_recall, roc, roc_from_scan
 from utils.metrics.histograms import Histogram, histogram
+from utils.metrics.regression import (
+    Plane,
+    Residuals,
+    ResponseProfile,
+    residual_histogram,
+    residuals,
+    response_profile,
+    value_plane,
+)
 from utils.metrics.scan import ScoreScan, scan_scores
 from utils.metrics.thinning import thin_pr, thin_roc
 from utils.metrics.weights import METRIC_WEIGHTS, class_balanced_weights, effective_events, evaluation_weights
@@ -23,7 +32,10 @@ __all__ = [
     "ConfusionMatrix",
     "Histogram",
     "KsResult",
+    "Plane",
     "PrCurve",
+    "Residuals",
+    "ResponseProfile",
     "RocCurve",
     "ScoreScan",
     "accuracy",
@@ -34,10 +46,14 @@ __all__ = [
     "histogram",
     "pr_from_scan",
     "precision_recall",
+    "residual_histogram",
+    "residuals",
+    "response_profile",
     "roc",
     "roc_from_scan",
     "scan_scores",
     "thin_pr",
     "thin_roc",
+    "value_plane",
     "weighted_ks",
 ]

@@ -12,13 +12,14 @@ from utils.events import in_training_split, salted
 from utils.folds import IDENTITY_COLUMN, check_balance
 from utils.loading import EventSource, SkimData, WeightReport, training_weights
 from utils.logs import get_logger
-from utils.models.estimator import Estimator, Monitor
+from utils.models.estimator import Estimator, FitContext, Monitor
 from utils.models.spec import TrainSpec
 from utils.readers.skim import SkimFile
 
 logger = get_logger(__name__)
 
 PREDICT_ROWS = 200_000
+FAST_EVENTS = 4_096  # of a class, in a fast_dev_run
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class TrainedFold:
     held_out_rows : (N,) rows that it is the one to predict.
     weight_factor : by which all weights were multiplied, so that their mean over `train` is one.
     seconds : training time [s].
+    restored : it was trained before, and only taken from where it was kept.
     """
 
     fold: int
@@ -67,11 +69,13 @@ class TrainedFold:
     held_out_rows: NDArray[np.int64]
     weight_factor: float
     seconds: float
+    restored: bool = False
 
     @property
     def class_counts(self) -> list[int]:
         """Training events of each class."""
-        return [int(n) for n in np.bincount(self.train.target_N, minlength=self.train.data.n_classes)]
+        data = self.train.data
+        return [int(n) for n in np.bincount(data.class_N[self.train.rows_N], minlength=data.n_classes)]
 
 
 def open_training_set(data: SkimData, spec: TrainSpec) -> TrainingSet:
@@ -113,6 +117,8 @@ def cross_train(
     spec: TrainSpec,
     make_estimator: Callable[[], Estimator],
     monitor_of: Callable[[int], Monitor],
+    context_of: Callable[[int], FitContext] = FitContext,
+    finished: Callable[[int], Estimator | None] = lambda _: None,
 ) -> Iterator[TrainedFold]:
     """Train the models in turn.
 
@@ -122,6 +128,8 @@ def cross_train(
     spec : `n_splits` and `validation` decide who trains and who watches.
     make_estimator : gives a fresh, unfitted estimator.
     monitor_of : fold → what its fit reports to.
+    context_of : fold → what its fit may use besides its events. With `fast_dev_run`, few events are left of every fold.
+    finished : fold → its model where it was trained before; None where it is to be trained.
     """
     for fold in range(spec.n_splits):
         started = time.perf_counter()
@@ -131,6 +139,9 @@ def cross_train(
         train_N = ~held_out_N & ~valid_N & training.may_train_N
         train, factor = _source(training, train_N, None)
         valid, _ = _source(training, valid_N & training.may_train_N, factor)
+        held_out = np.flatnonzero(held_out_N)
+        if spec.fast_dev_run:
+            train, valid, held_out = _few(train), _few(valid), _few(EventSource(training.data, held_out)).rows_N
         train.check_classes(f"training events of fold {fold}")
         if valid.n_events == 0:
             raise DataError(
@@ -138,11 +149,22 @@ def cross_train(
                 where=str(training.data.skim.path),
                 remedy="Use fewer folds, or with n_splits=1 a smaller train_size.",
             )
-        estimator = make_estimator()
-        estimator.fit(train, valid, monitor_of(fold))
-        yield TrainedFold(
-            fold, estimator, train, valid, np.flatnonzero(held_out_N), factor, time.perf_counter() - started
-        )
+        known = finished(fold)
+        estimator = make_estimator() if known is None else known
+        if known is None:
+            estimator.fit(train, valid, monitor_of(fold), context_of(fold))
+        seconds = time.perf_counter() - started
+        yield TrainedFold(fold, estimator, train, valid, held_out, factor, seconds, known is not None)
+
+
+def _few(source: EventSource) -> EventSource:
+    """At most FAST_EVENTS events of each class, evenly spread over the skim."""
+    class_N = source.data.class_N[source.rows_N]
+    keep_N = np.zeros(source.n_events, bool)
+    for k in np.unique(class_N):
+        of_class = np.flatnonzero(class_N == k)
+        keep_N[of_class[:: -(-len(of_class) // FAST_EVENTS)]] = True
+    return source.take(keep_N)
 
 
 def event_weights(skim: SkimFile, name: str | None) -> NDArray[np.float64] | None:
@@ -165,8 +187,8 @@ def _source(training: TrainingSet, chosen_N: NDArray[np.bool_], factor: float | 
 
 
 def predict_rows(estimator: Estimator, data: SkimData, rows_N: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(N, K) scores of some rows of a skim, in bounded memory."""
-    scores_NK = np.empty((len(rows_N), data.n_classes), np.float32)
+    """(N, K) scores of some rows of a skim, a column for each of its outputs, in bounded memory."""
+    scores_NK = np.empty((len(rows_N), data.n_outputs), np.float32)
     position = 0
     for batch in EventSource(data, rows_N).batches(PREDICT_ROWS):
         stop = position + len(batch.features_NF)

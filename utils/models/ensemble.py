@@ -1,7 +1,7 @@
 """The N models of a cross-training with everything that prediction needs: raw features in, scores out."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from utils.factory import Factory
 from utils.folds import FoldRule
 from utils.models.estimator import Estimator, load_estimator, save_estimator
 from utils.models.spec import Unseen
+from utils.outputs import Outputs, Task
 from utils.preprocessing.pipe import BUILT_IN, FittedPipe
 
 ENSEMBLE_FILE = "ensemble.json"
@@ -27,9 +28,11 @@ class RoutedEnsemble:
     rule : which fold an event belongs to.
     pipe : for the continuous features.
     cat_features : categorical features, after the continuous ones.
-    class_names : K names.
+    class_names : of the classes of the skim that was trained on.
     unseen : how events that no model trained on are predicted: by the model of their fold (`route`), or by the mean of
         all models (`average`).
+    task : what the models tell.
+    targets : names of what a regression tells.
     """
 
     models: tuple[Estimator, ...]
@@ -38,16 +41,18 @@ class RoutedEnsemble:
     cat_features: tuple[str, ...]
     class_names: tuple[str, ...]
     unseen: Unseen
+    task: Task = "classification"
+    targets: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> Outputs:
+        """What `predict` gives for every event, by name."""
+        return Outputs.of(self.task, self.class_names, self.targets)
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the raw features, in the order of the columns of `predict`'s matrix."""
         return (*self.pipe.inputs, *self.cat_features)
-
-    @property
-    def n_classes(self) -> int:
-        """K."""
-        return len(self.class_names)
 
     def prepared(self, raw_NF: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, F) raw features → what the models eat."""
@@ -58,7 +63,7 @@ class RoutedEnsemble:
     def predict(
         self, raw_NF: NDArray[np.float32], fold_N: NDArray[np.int32] | None, seen_N: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """(N, K) float32 scores.
+        """(N, K) float32 scores, a column for each of `outputs`.
 
         Parameters
         ----------
@@ -67,7 +72,7 @@ class RoutedEnsemble:
         seen_N : (N,) whether some model trained on the event; None: all were. Matters with `unseen: average` only.
         """
         features_NF = self.prepared(raw_NF)
-        scores_NK = np.empty((len(features_NF), self.n_classes), np.float32)
+        scores_NK = np.empty((len(features_NF), self.outputs.n), np.float32)
         if fold_N is None:
             return self._mean(features_NF)
         average_N = ~seen_N if self.unseen == "average" and seen_N is not None else np.zeros(len(fold_N), bool)
@@ -82,15 +87,14 @@ class RoutedEnsemble:
         return scores_NK
 
     def _mean(self, features_NF: NDArray[np.float32]) -> NDArray[np.float32]:
-        total: NDArray[np.float64] = np.zeros((len(features_NF), self.n_classes))
+        total: NDArray[np.float64] = np.zeros((len(features_NF), self.outputs.n))
         for model in self.models:
             total += model.predict(features_NF)
         return (total / len(self.models)).astype(np.float32)
 
     def only(self, fold: int) -> "RoutedEnsemble":
         """One of the models by itself, which then predicts everything."""
-        rule = FoldRule(1, self.rule.by, self.rule.feature)
-        return RoutedEnsemble((self.models[fold],), rule, self.pipe, self.cat_features, self.class_names, self.unseen)
+        return replace(self, models=(self.models[fold],), rule=FoldRule(1, self.rule.by, self.rule.feature))
 
     def save(self, folder: Path) -> None:
         """Save into a folder that `load` opens; files of user steps are copied along."""
@@ -103,6 +107,8 @@ class RoutedEnsemble:
             "cat_features": list(self.cat_features),
             "class_names": list(self.class_names),
             "unseen": self.unseen,
+            "task": self.task,
+            "targets": list(self.targets),
         }
         (folder / ENSEMBLE_FILE).write_text(json.dumps(content, indent=1) + "\n")
         for fold, model in enumerate(self.models):
@@ -134,4 +140,6 @@ class RoutedEnsemble:
             cat_features=tuple(content["cat_features"]),
             class_names=tuple(content["class_names"]),
             unseen=content["unseen"],
+            task=content.get("task", "classification"),  # runs of before there were others
+            targets=tuple(content.get("targets", ())),
         )

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from utils.errors import ConfigError, RunError
 from utils.factory import Factory, user_file
 from utils.loading import EventSource
+from utils.outputs import Task
 
 ESTIMATOR_FILE = "estimator.json"
 
@@ -61,8 +62,9 @@ class Estimator(Protocol):
     """One model of the ensemble.
 
     `fit` trains on `train`, watches `valid`, and must not depend on the order in which folds are trained. Features are
-    (N, F) float32 with the input pipe applied; NaN is passed on as it is. `predict` gives (N, K) float32 class
-    probabilities, K ≥ 2, whose rows sum to one. `save` and `load` work with a folder of the estimator's own.
+    (N, F) float32 with the input pipe applied; NaN is passed on as it is. `predict` gives (N, K) float32: class
+    probabilities, K ≥ 2, whose rows sum to one; or by `train.data.task` a value for each target in its own unit, or an
+    autoencoder's loss, K = 1. `save` and `load` work with a folder of the estimator's own.
     """
 
     def fit(
@@ -88,8 +90,36 @@ class Estimator(Protocol):
         """Kind (gain, split, …) → (F,) importances; empty where the model has none."""
 
 
-def refuse(context: FitContext, name: str) -> None:
+@dataclass(frozen=True)
+class Description:
+    """What a fitted model says of itself besides its scores.
+
+    Parameters
+    ----------
+    params : the same for all folds: precision, device, …
+    numbers : of this fold: parameters, FLOPs per event, events per second, share of the time spent waiting for data, …
+    texts : name of a file → its content, the same for all folds: the layers, the source of the network.
+    """
+
+    params: Mapping[str, str | float] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Described(Protocol):
+    """An estimator that has something to say of itself."""
+
+    def description(self) -> Description:
+        """Of the model that `fit` has made."""
+
+
+def refuse(context: FitContext, name: str, task: Task) -> None:
     """ConfigError for what only networks can do; for estimators that are none."""
+    if task == "autoencoder":
+        raise ConfigError(
+            f"{name} makes no autoencoder", where="task", remedy="Choose a network: model=torch_mlp, with its network."
+        )
     for key, given in (("gpus", context.gpus), ("freeze", context.freeze), ("init_from", context.initial)):
         if given:
             raise ConfigError(

@@ -9,7 +9,7 @@ from utils.writers.friend import prediction_columns
 
 
 def predict_frame(ensemble: RoutedEnsemble, frame: pd.DataFrame) -> pd.DataFrame:
-    """`pred_class_{i}_proba`, `pred_class` and `pred_class_proba`, a row per event.
+    """`pred_class_{i}_proba`, `pred_class` and `pred_class_proba`; or `pred_{target}`; or `pred_loss`. A row per event.
 
     Events are routed by the split feature where the frame has it; without it, all models are averaged.
 
@@ -30,6 +30,6 @@ def predict_frame(ensemble: RoutedEnsemble, frame: pd.DataFrame) -> pd.DataFrame
         fold_N = np.zeros(len(frame), np.int32)
     elif split in frame and bool(frame[split].notna().all()):
         fold_N = ensemble.rule.assign(frame[split].to_numpy())
-    columns = prediction_columns(ensemble.predict(raw_NF, fold_N), np.ones(len(frame), bool))
+    columns = prediction_columns(ensemble.predict(raw_NF, fold_N), np.ones(len(frame), bool), ensemble.outputs)
     del columns["is_valid"]
     return pd.DataFrame(columns, index=frame.index)

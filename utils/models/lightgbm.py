@@ -2,11 +2,14 @@
 
 Memory is the binned matrix (a byte per value), never the floats. The bin borders come from all training events of all
 folds, without their classes, as in LightGBM's own cross-validation.
+
+Shape suffixes: N events, F features, K classes, T targets.
 """
 
 import json
 import weakref
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,10 +17,12 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import ConfigError, nearest_name
+from utils.errors import ConfigError
 from utils.loading import EventSource, SkimData
 from utils.logs import get_logger
 from utils.models.estimator import FitContext, Monitor, as_probabilities, refuse
+from utils.models.lightgbm_params import complete_params
+from utils.outputs import Outputs
 
 logger = get_logger(__name__)
 
@@ -39,9 +44,6 @@ _BINNING = (
     "forcedbins_filename",
     "linear_tree",
 )
-_MULTICLASS = ("multiclass", "softmax", "multiclassova", "multiclass_ova", "ova", "ovr")
-_BINARY = ("binary", "cross_entropy", "xentropy")
-
 _binned: weakref.WeakKeyDictionary[Any, dict[str, lightgbm.Dataset]] = weakref.WeakKeyDictionary()
 
 
@@ -80,7 +82,7 @@ class _LogFile:
 
 
 class LightGBMEstimator:
-    """LightGBM with its own parameters.
+    """LightGBM with its own parameters: one booster for all classes, or one for each target of a regression.
 
     Parameters
     ----------
@@ -90,64 +92,36 @@ class LightGBMEstimator:
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self.params = dict(params)
-        self._n_classes = 0
-        self._booster: lightgbm.Booster | None = None
+        self._outputs = Outputs("classification", ())
+        self._boosters: list[lightgbm.Booster] = []
 
     def fit(self, train: EventSource, valid: EventSource, monitor: Monitor, context: FitContext = FitContext()) -> None:
         """Train; with `early_stopping`, the best iteration on `valid` is kept."""
-        refuse(context, "LightGBM")
-        self._n_classes = train.data.n_classes
+        refuse(context, "LightGBM", train.data.task)
+        self._outputs = train.data.outputs
         lightgbm.register_logger(_LogFile())
-        params = self._complete(self.params)
-        whole = _binned_dataset(train.data, params)
-        train_set = _subset(whole, train)
-        sets, names = [_subset(whole, valid)], ["valid"]
-        if params.pop("is_provide_training_metric", False):
-            sets, names = [train_set, *sets], ["train", *names]
-        try:
-            self._booster = lightgbm.train(
-                params, train_set, valid_sets=sets, valid_names=names, callbacks=[_report_to(monitor)]
-            )
-        except (lightgbm.basic.LightGBMError, ValueError) as error:
-            raise ConfigError(
-                f"LightGBM refuses its parameters ({error})", where="model_param", remedy="Mend or remove them."
-            ) from error
-        self._booster.free_dataset()
-
-    def _complete(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters under LightGBM's main names, with what follows from the data."""
-        complete = _main_names(params)
-        complete.setdefault("objective", "binary" if self._n_classes == 2 else "multiclass")
-        complete.setdefault("verbosity", -1)
-        complete["feature_pre_filter"] = False  # the bins are shared with models that may split finer
-        if complete["objective"] in _MULTICLASS:
-            n_classes = complete.setdefault("num_class", self._n_classes)
-            if n_classes != self._n_classes:
-                raise ConfigError(
-                    f"num_class is {n_classes}, but the skim has {self._n_classes} classes",
-                    where="model_param.num_class",
-                    remedy="Leave it out: it follows from the data.",
-                )
-        elif self._n_classes > 2 or complete["objective"] not in _BINARY:
-            raise ConfigError(
-                f"objective '{complete['objective']}' gives no probabilities of {self._n_classes} classes",
-                where="model_param.objective",
-                nearest=nearest_name(str(complete["objective"]), _MULTICLASS if self._n_classes > 2 else _BINARY),
-                remedy="Leave it out: it follows from the data.",
-            )
-        if "metric" in complete:
-            complete["metric"] = _metrics_of(complete["metric"], complete["objective"] in _MULTICLASS)
-        return complete
+        params = complete_params(self.params, self._outputs)
+        if self._outputs.task == "classification":
+            self._boosters = [_boosted(params, train, valid, None, _report_to(monitor))]
+            return
+        several = self._outputs.n > 1
+        self._boosters = [
+            _boosted(params, train, valid, t, _report_to(monitor, f"_{name}" if several else ""))
+            for t, name in enumerate(self._outputs.names)
+        ]
 
     def predict(self, features_NF: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, F) → (N, K) probabilities."""
-        assert self._booster is not None, "predict before fit"
+        """(N, F) → (N, K) probabilities, or (N, T) values."""
+        assert self._boosters, "predict before fit"
         if len(features_NF) == 0:
-            return np.empty((0, self._n_classes), np.float32)
-        scores: Any = self._booster.predict(features_NF)
+            return np.empty((0, self._outputs.n), np.float32)
+        if self._outputs.task == "regression":
+            values_TN = [booster.predict(features_NF) for booster in self._boosters]
+            return np.stack(values_TN, axis=1).astype(np.float32)
+        scores: Any = self._boosters[0].predict(features_NF)
         if scores.ndim == 2:  # one-vs-all probabilities do not add up to one
             scores = scores / scores.sum(axis=1, keepdims=True)
-        return as_probabilities(scores, self._n_classes)
+        return as_probabilities(scores, self._outputs.n)
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -156,40 +130,73 @@ class LightGBMEstimator:
 
     @property
     def n_iterations(self) -> int | None:
-        """Boosting iterations of the model that is kept."""
-        if self._booster is None:
-            return None
-        return self._booster.best_iteration if self._booster.best_iteration > 0 else self._booster.current_iteration()
+        """Boosting iterations of the model that is kept; of several targets, the most."""
+        rounds = [b.best_iteration if b.best_iteration > 0 else b.current_iteration() for b in self._boosters]
+        return max(rounds, default=None)
 
     def importances(self) -> Mapping[str, NDArray[np.float64]]:
-        """Total gain and number of splits per feature."""
-        assert self._booster is not None
-        return {kind: self._booster.feature_importance(kind).astype(np.float64) for kind in ("gain", "split")}
+        """Total gain and number of splits per feature, summed over targets."""
+        assert self._boosters, "importances before fit"
+        return {
+            kind: np.sum([booster.feature_importance(kind) for booster in self._boosters], axis=0, dtype=np.float64)
+            for kind in ("gain", "split")
+        }
 
     def save(self, folder: Path) -> None:
         """LightGBM's text format, readable by all of its tools, cut at the best iteration."""
-        assert self._booster is not None
-        self._booster.save_model(folder / MODEL_FILE)
-        (folder / OUTPUT_FILE).write_text(json.dumps({"n_classes": self._n_classes}) + "\n")
+        assert self._boosters, "save before fit"
+        for t, booster in enumerate(self._boosters):
+            booster.save_model(folder / _model_file(t))
+        (folder / OUTPUT_FILE).write_text(json.dumps(asdict(self._outputs)) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The inverse of `save`."""
         loaded = cls({})
-        loaded._n_classes = json.loads((folder / OUTPUT_FILE).read_text())["n_classes"]
-        loaded._booster = lightgbm.Booster(model_file=folder / MODEL_FILE)
+        content = json.loads((folder / OUTPUT_FILE).read_text())
+        if "n_classes" in content:  # of a run before there were other tasks
+            loaded._outputs = Outputs.of_classes(content["n_classes"])
+        else:
+            loaded._outputs = Outputs(content["task"], tuple(content["names"]))
+        n_boosters = loaded._outputs.n if loaded._outputs.task == "regression" else 1
+        loaded._boosters = [lightgbm.Booster(model_file=folder / _model_file(t)) for t in range(n_boosters)]
         return loaded
+
+
+def _model_file(number: int) -> str:
+    return MODEL_FILE if number == 0 else f"model_{number}.txt"
+
+
+def _boosted(
+    params: Mapping[str, Any], train: EventSource, valid: EventSource, target: int | None, report: Any
+) -> lightgbm.Booster:
+    """A trained booster: of the classes, or of one of the targets."""
+    params = dict(params)
+    whole = _binned_dataset(train.data, params)
+    train_set = _subset(whole, train, target)
+    sets, names = [_subset(whole, valid, target)], ["valid"]
+    if params.pop("is_provide_training_metric", False):
+        sets, names = [train_set, *sets], ["train", *names]
+    try:
+        booster = lightgbm.train(params, train_set, valid_sets=sets, valid_names=names, callbacks=[report])
+    except (lightgbm.basic.LightGBMError, ValueError) as error:
+        raise ConfigError(
+            f"LightGBM refuses its parameters ({error})", where="model_param", remedy="Mend or remove them."
+        ) from error
+    booster.free_dataset()
+    return booster
 
 
 def _binned_dataset(data: SkimData, params: Mapping[str, Any]) -> lightgbm.Dataset:
     """The whole skim, binned once for all folds and all estimators with the same binning parameters."""
     binning = {name: params[name] for name in _BINNING if name in params}
     datasets = _binned.setdefault(data.skim, {})
-    key = json.dumps([data.feature_names, data.pipe.to_dict(), binning], sort_keys=True, default=str)
+    labelled = [data.task, data.targets]
+    key = json.dumps([data.feature_names, data.pipe.to_dict(), labelled, binning], sort_keys=True, default=str)
     if key not in datasets:
         dataset = lightgbm.Dataset(
             _SkimSequence(data),
-            label=data.target_N,
+            label=data.target_N if data.task == "classification" else data.target_N[:, 0],
             feature_name=list(data.feature_names),
             categorical_feature=list(data.categorical_indices),
             params={**binning, "feature_pre_filter": False, "verbosity": -1},
@@ -198,31 +205,6 @@ def _binned_dataset(data: SkimData, params: Mapping[str, Any]) -> lightgbm.Datas
         datasets[key] = dataset.construct()
         _warn_of_negative_categories(data)
     return datasets[key]
-
-
-def _main_names(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters without aliases. LightGBM itself would ignore a name that it does not know."""
-    aliases = lightgbm.basic._ConfigAliases._get_all_param_aliases()
-    main_name = {alias: name for name, others in aliases.items() for alias in (name, *others)}
-    for key in params:
-        if key not in main_name:
-            raise ConfigError(
-                f"LightGBM has no parameter '{key}'",
-                where=f"model_param.{key}",
-                nearest=nearest_name(key, main_name),
-                remedy="Mend or remove it.",
-            )
-    return {main_name[key]: value for key, value in params.items()}
-
-
-def _metrics_of(metrics: Any, is_multiclass: bool) -> Any:
-    """`multi_logloss` and `binary_logloss` are one loss under two names; LightGBM refuses the other objective's."""
-    if isinstance(metrics, list | tuple):
-        return [_metrics_of(metric, is_multiclass) for metric in metrics]
-    kind, _, loss = str(metrics).partition("_")
-    if kind in ("multi", "binary") and loss in ("logloss", "error"):
-        return f"multi_{loss}" if is_multiclass else f"binary_{loss}"
-    return metrics
 
 
 def _warn_of_negative_categories(data: SkimData) -> None:
@@ -239,17 +221,22 @@ def _warn_of_negative_categories(data: SkimData) -> None:
             )  # fmt: skip
 
 
-def _subset(whole: lightgbm.Dataset, source: EventSource) -> lightgbm.Dataset:
+def _subset(whole: lightgbm.Dataset, source: EventSource, target: int | None) -> lightgbm.Dataset:
     subset = whole.subset(source.rows_N.tolist()).construct()
+    if target is not None:
+        subset.set_label(source.target_N[:, target])
     if source.weight_N is not None:
         subset.set_weight(source.weight_N)
     return subset
 
 
-def _report_to(monitor: Monitor) -> Any:
+def _report_to(monitor: Monitor, suffix: str = "") -> Any:
+    """A callback for LightGBM; `suffix` ends the names of the values."""
+
     def report(environment: Any) -> None:
         results = environment.evaluation_result_list or []
-        monitor(environment.iteration + 1, {f"{result[0]}-{result[1]}": float(result[2]) for result in results})
+        values = {f"{result[0]}-{result[1]}{suffix}": float(result[2]) for result in results}
+        monitor(environment.iteration + 1, values)
 
     # Before early stopping (30), which ends the iteration by raising.
     report.order = 25  # type: ignore[attr-defined]

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from utils.errors import ConfigError
+from utils.errors import ConfigError, nearest_name
 from utils.factory import Factory
 from utils.folds import FoldRule, FoldsBy
 from utils.keys import key
 from utils.loading.weights import NegativeWeights
+from utils.outputs import Task
+from utils.preprocessing.spec import PreprocessSpec
 
 Validation = Literal["held_out", "next_fold"]
 Unseen = Literal["route", "average"]
@@ -29,6 +31,12 @@ class TrainSpec:
 
     year: str | None = key("data-taking year, for use in paths as ${year}", default=None)
     train_file: str = key("skim of the training node")
+    training_data: PreprocessSpec | None = key(
+        "preprocess config of the skims, which are made first where they are not there; null: they are there",
+        default=None,
+    )
+    task: Task = key("classification | regression | autoencoder (networks only)", default="classification")
+    targets: tuple[str, ...] = key("columns of the skim that a regression is to tell", default=())
     n_splits: int = key("number of folds, and of models; 1: a single model on train_size", default=2)
     xtrain_split_feature: str = key("integer column; fold = value % n_splits", default="evt")
     train_size: float = key("fraction to train on; used with n_splits=1 only", default=0.9)
@@ -47,6 +55,11 @@ class TrainSpec:
     )
     model: Factory = key("the estimator", default=Factory("utils.models.lightgbm.LightGBMEstimator"))
     model_param: Mapping[str, Any] = key("its parameters, as its library names them", default_factory=dict)
+    init_from: str | None = key("run whose model i is what model i starts from (networks only)", default=None)
+    freeze: tuple[str, ...] = key("parameters that are not trained, by regular expression (networks only)", default=())
+    gpus: tuple[int, ...] = key("GPUs to train on: gpus=0,1; none: the processor", default=(), listed=True)
+    fast_dev_run: bool = key("one batch of every phase, every fold: does everything work?", default=False)
+    resume: str | None = key("run to go on with after an interruption", default=None)
     steps: tuple[Factory, ...] = key("your own steps of the skim's input pipe, by _target_", default=())
     prediction_data: Mapping[str, Any] | None = key(
         "preprocess config of the samples to predict, kept with the run", default=None, unresolved="keep"
@@ -59,6 +72,8 @@ class TrainSpec:
     vars: Mapping[str, Any] = key("your own variables, for use as ${vars.NAME}", default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_task()
+        self._check_labels()
         if self.n_splits < 1:
             raise ConfigError(f"n_splits is {self.n_splits}", where="n_splits", remedy="Use 1 or more.")
         if self.validation == "next_fold" and self.n_splits < 3:
@@ -71,10 +86,49 @@ class TrainSpec:
             raise ConfigError(
                 f"train_size is {self.train_size}", where="train_size", remedy="Use a fraction in (0, 1)."
             )
+        self._check_fit()
         if self.cont_features == () and not self.cat_features:
             raise ConfigError(
                 "there are no features", where="cont_features", remedy="List at least one, or use null for all."
             )
+
+    def _check_fit(self) -> None:
+        if any(gpu < 0 for gpu in self.gpus) or len(set(self.gpus)) < len(self.gpus):
+            raise ConfigError(
+                f"gpus are {list(self.gpus)}", where="gpus", remedy="List each once, by its number: gpus=0,1."
+            )
+        if self.fast_dev_run and self.resume is not None:
+            raise ConfigError(
+                "fast_dev_run keeps nothing to go on from",
+                where="resume",
+                remedy="Leave one of the two out.",
+            )
+
+    def _check_labels(self) -> None:
+        files = None if self.training_data is None else self.training_data.mlaas4hep
+        if files is not None and files.labels is None and self.task == "classification":
+            raise ConfigError(
+                "there are no labels to learn",
+                where="labels",
+                remedy="Give labels=labels.txt, or the name of a column; for a model that needs none, task=autoencoder.",
+            )
+
+    def _check_task(self) -> None:
+        if self.task not in get_args(Task):
+            raise ConfigError(
+                f"task is '{self.task}'",
+                where="task",
+                nearest=nearest_name(self.task, get_args(Task)),
+                remedy=f"Use {', '.join(get_args(Task))}.",
+            )
+        if (self.task == "regression") != bool(self.targets):
+            lacks = "a regression has no targets" if not self.targets else f"task={self.task} has no use for targets"
+            raise ConfigError(
+                lacks, where="targets", remedy="Set task=regression and targets=[COLUMN, …], both or neither."
+            )
+        twice = sorted({name for name in self.targets if self.targets.count(name) > 1})
+        if twice:
+            raise ConfigError(f"'{twice[0]}' is listed twice", where="targets", remedy="List it once.")
 
     @property
     def fold_rule(self) -> FoldRule:

@@ -12,7 +12,12 @@ from utils.plots.numbers import plus_minus
 _BAND_CAPTION = "Bands: one standard deviation from the effective number of events."
 
 
-def roc_figure(curves: Sequence[RocCurve], classes: Sequence[ClassInfo], dataset: str = "") -> Figure:
+def roc_figure(
+    curves: Sequence[RocCurve],
+    classes: Sequence[ClassInfo],
+    dataset: str = "",
+    title: str = "ROC curve, each class against all others",
+) -> Figure:
     """Signal against background efficiency, each class against all others, with areas; named `roc_curve`."""
     diagonal = np.array([0.0, 1.0])
     layers: list[Layer] = []
@@ -27,7 +32,7 @@ def roc_figure(curves: Sequence[RocCurve], classes: Sequence[ClassInfo], dataset
     layers.append(Line(diagonal, diagonal, "#9a9a9a", "random" if len(classes) < 6 else None, "dot", 0.7))
     return Figure(
         name="roc_curve",
-        title=_title("ROC curve, each class against all others", dataset),
+        title=_title(title, dataset),
         x_axis=Axis("Background efficiency", (0.0, 1.0)),
         y_axis=Axis("Signal efficiency", _limits([curve.signal_efficiency for curve in curves])),
         layers=() if _message(curves) else tuple(layers),

@@ -116,10 +116,20 @@ class Heatmap:
         return 3 if known.size and float(np.min(known)) < 0.005 else 2
 
 
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """A two-dimensional distribution: (Y, X) values over X+1 and Y+1 edges, NaN cells empty."""
+
+    x_edges: FloatArray
+    y_edges: FloatArray
+    values: FloatArray
+    value_label: str
+
+
 # With so many entries or more, a printed legend stands beside the axes.
 MANY_ENTRIES = 7
 
-Layer = Line | Band | Steps | Points | Bars | Heatmap
+Layer = Line | Band | Steps | Points | Bars | Heatmap | Cells
 Corner = Literal["upper right", "upper left", "lower right", "lower left", "lower center", "upper center", "outside"]
 
 
@@ -154,4 +164,5 @@ class Figure:
     @property
     def labels(self) -> tuple[str, ...]:
         """The entries of the legend, in order."""
-        return tuple(layer.label for layer in self.layers if not isinstance(layer, Heatmap) and layer.label is not None)
+        named = (layer.label for layer in self.layers if not isinstance(layer, Heatmap | Cells))
+        return tuple(label for label in named if label is not None)

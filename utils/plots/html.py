@@ -20,6 +20,7 @@ from utils.plots.description import (
     Axis,
     Band,
     Bars,
+    Cells,
     Figure,
     FloatArray,
     Heatmap,
@@ -172,6 +173,8 @@ def _traces(layer: Layer, group: str) -> list[Any]:
             return [_bars(layer)]
         case Heatmap():
             return [_heatmap(layer)]
+        case Cells():
+            return [_cells(layer)]
 
 
 def _name(label: str | None, group: str | None) -> dict[str, Any]:
@@ -311,6 +314,18 @@ def _heatmap(layer: Heatmap) -> Any:
         zmax=layer.limits[1],
         colorbar={"thickness": 14},
         hovertemplate="true %{y}, predicted %{x}: %{z:.4f} ± %{customdata:.4f}<extra></extra>",
+        hoverongaps=False,
+    )
+
+
+def _cells(layer: Cells) -> Any:
+    return go.Heatmap(
+        x=layer.x_edges,
+        y=layer.y_edges,
+        z=layer.values,
+        colorscale="Blues",
+        colorbar={"thickness": 14, "title": {"text": html.escape(layer.value_label), "side": "right"}},
+        hovertemplate="%{x:.4g}, %{y:.4g}: %{z:.4g}<extra></extra>",
         hoverongaps=False,
     )
 

@@ -19,7 +19,19 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from utils.plots.description import MANY_ENTRIES, Band, Bars, Dash, Figure, Heatmap, Layer, Line, Points, Steps
+from utils.plots.description import (
+    MANY_ENTRIES,
+    Band,
+    Bars,
+    Cells,
+    Dash,
+    Figure,
+    Heatmap,
+    Layer,
+    Line,
+    Points,
+    Steps,
+)
 from utils.plots.style import PdfStyle
 
 _DASHES: dict[Dash, Literal["-", "--", ":"]] = {"solid": "-", "dash": "--", "dot": ":"}
@@ -135,6 +147,10 @@ def _draw_layer(axes: Axes, layer: Layer) -> None:
             _draw_bars(axes, layer)
         case Heatmap():
             _draw_heatmap(axes, layer)
+        case Cells():
+            values = np.ma.masked_invalid(layer.values)
+            mesh = axes.pcolormesh(layer.x_edges, layer.y_edges, values, cmap="Blues", rasterized=True)
+            axes.figure.colorbar(mesh, ax=axes, fraction=0.046, pad=0.03).set_label(_literal(layer.value_label))
 
 
 def _text_size() -> float:
@@ -242,7 +258,7 @@ def _draw_legend(axes: Axes, figure: Figure) -> None:
     handles: list[Any] = []
     labels: list[str] = []
     for layer in figure.layers:
-        if not isinstance(layer, Heatmap) and layer.label is not None:
+        if not isinstance(layer, Heatmap | Cells) and layer.label is not None:
             handles.append(_handle(layer))
             labels.append(_literal(layer.label))
     if not handles:
@@ -277,7 +293,7 @@ def _handle(layer: Layer) -> Any:
             return Line2D([], [], color=layer.color, marker=_MARKERS[layer.symbol], linestyle="", markersize=9)
         case Band():
             return Patch(facecolor=mpl.colors.to_rgba(layer.color, layer.alpha))
-        case Bars() | Heatmap():
+        case Bars() | Heatmap() | Cells():
             return Patch(facecolor=getattr(layer, "color", "none"))
 
 

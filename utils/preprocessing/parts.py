@@ -35,7 +35,7 @@ TALLIES = "tallies.npz"
 # In a folder of parts: the outputs beside it were made from them, and may be made again.
 PUT_IN_PLACE = "put_in_place"
 # Keys that decide how the work is done, not what comes out.
-_HOW = (
+HOW = (
     "executor", "workers", "cluster", "chunk_size", "n_threads", "overwrite", "retries", "timeout", "copy_inputs",
     "cache_path",
 )  # fmt: skip
@@ -117,7 +117,7 @@ class Parts:
         What decides about a single part is in the name of that (`tasks`).
         """
         settings = {f.name: getattr(self.spec, f.name) for f in fields(PreprocessSpec)}
-        for name in _HOW:
+        for name in HOW:
             del settings[name]
         first = self.inputs.of(next(iter(self.samples)))[0]
         transform = self.spec.chunk_transform

@@ -23,7 +23,7 @@ class CrossfoldModel(PythonModel):
         self.ensemble = RoutedEnsemble.load(Path(context.artifacts["ensemble"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """`pred_class_{i}_proba` for every class, `pred_class` and `pred_class_proba`, a row per event."""
+        """The columns of a prediction, as the task has them (see `predict_frame`), a row per event."""
         return predict_frame(self.ensemble, model_input)
 
 

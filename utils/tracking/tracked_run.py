@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from utils.errors import RunError, nearest_name
 from utils.models.ensemble import RoutedEnsemble
+from utils.outputs import Outputs
 from utils.tracking.model_store import load_ensemble
 from utils.tracking.recorder import RunRecorder
 from utils.tracking.store import connect, find_run
@@ -122,6 +123,12 @@ class TrackedRun:
             return {}
         content: dict[str, Any] = yaml.safe_load(self.text(artifact)) or {}
         return content
+
+    def outputs(self) -> Outputs:
+        """What the run's models tell; of a run before there were tasks, classes."""
+        config = self.config()
+        task, targets = config.get("task", "classification"), config.get("targets") or ()
+        return Outputs.of(task, self.skim_metadata()["class_names"], targets)
 
     def skim_metadata(self) -> dict[str, Any]:
         """Metadata of the skim that was trained on."""

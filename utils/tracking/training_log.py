@@ -1,12 +1,9 @@
 """What a training run says of itself, and the models it keeps."""
 
 import json
-import platform
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +16,17 @@ from utils.events import hash_text
 from utils.logs import add_log_file, remove_log_file
 from utils.models.crosstrain import TrainedFold, TrainingSet
 from utils.models.ensemble import RoutedEnsemble
+from utils.models.estimator import Described
 from utils.models.spec import TrainSpec
+from utils.tracking.environment import ENVIRONMENT, environment_text, git_state, sources_of
 from utils.tracking.model_store import ENSEMBLE, log_ensemble
 from utils.tracking.recorder import RunRecorder
-from utils.tracking.store import COMPLETE_TAG, connect
+from utils.tracking.resume import STARTED_TAG
+from utils.tracking.store import COMPLETE_TAG, FAST_TAG, connect
 from utils.tracking.tracked_run import PREDICTION_CONFIG, PREPROCESS_CONFIG, SKIM_METADATA, TRAIN_CONFIG
 
-PROJECT = Path(__file__).parents[2]
+LOG = "logs/train.log"
+NETWORK = "network"
 
 
 def log_origin(
@@ -33,29 +34,42 @@ def log_origin(
 ) -> None:
     """Log configs, data fingerprints, cutflow, code version and environment: all by which the run explains itself."""
     recorder.yaml(dict(config), TRAIN_CONFIG)
+    for artifact, path in sources_of(config).items():
+        recorder.text(path.read_text(), artifact)
     recorder.yaml(dict(skim_metadata.get("config", {})), PREPROCESS_CONFIG)
     if config.get("prediction_data"):
         recorder.yaml(dict(config["prediction_data"]), PREDICTION_CONFIG)
     recorder.text(json.dumps(skim_metadata, indent=1), SKIM_METADATA)
     recorder.text(_cutflow_csv(skim_metadata["cutflow"]), "data/cutflow.csv")
-    recorder.text(_environment(), "environment/requirements.txt")
-    for key, value in _git().items():
+    recorder.text(environment_text(), ENVIRONMENT)
+    for key, value in git_state().items():
         recorder.tag(key, value)
     _log_dataset(skim_metadata, train_file)
 
 
 @contextmanager
-def run_recorder(run_id: str) -> Iterator[RunRecorder]:
-    """Writes to a run. What is logged inside becomes its `logs/train.log`, also when it ends with an error."""
-    recorder = RunRecorder(connect(), run_id)
+def run_recorder(run_id: str, resumed: bool = False) -> Iterator[RunRecorder]:
+    """Writes to a run. What is logged inside becomes its `logs/train.log`, also when it ends with an error.
+
+    Parameters
+    ----------
+    run_id : where to write.
+    resumed : the run goes on after an interruption: its log grows, and what it has is not logged again.
+    """
+    recorder = RunRecorder(connect(), run_id, resumed)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "train.log"
+        if resumed and LOG in recorder.artifacts("logs"):
+            recorder.download(LOG, Path(scratch)).rename(path)
         handler = add_log_file(path)
         try:
             yield recorder
         except BaseException as error:
             with path.open("a") as log:  # the terminal is told by whoever catches it
                 log.write(f"training failed: {error}\n")
+            # What a user has to mend is another training afterwards.
+            if not isinstance(error, CrossfoldError) and STARTED_TAG in recorder.tags() and not is_fast(recorder):
+                logger.info("interrupted; it goes on with the same command and resume=%s", run_id)
             raise
         finally:
             remove_log_file(handler)
@@ -68,6 +82,8 @@ def log_training_set(recorder: RunRecorder, training: TrainingSet, spec: TrainSp
         {
             "run_id": recorder.run_id,
             "train_file": spec.train_file,
+            "task": spec.task,
+            "targets": ",".join(spec.targets),
             "n_splits": spec.n_splits,
             "xtrain_split_feature": spec.xtrain_split_feature,
             "folds": {"by": spec.folds.by},
@@ -78,12 +94,14 @@ def log_training_set(recorder: RunRecorder, training: TrainingSet, spec: TrainSp
             "event_weight": spec.event_weight,
             "model": spec.model.target,
             "model_param": spec.model_param,
+            "init_from": spec.init_from,
+            "freeze": ",".join(spec.freeze),
             "features": ",".join(training.data.feature_names),
         }
     )
     counts = {f"data/events_fold_{fold}": n for fold, n in enumerate(training.fold_counts)}
     names = training.data.skim.metadata["class_names"]
-    per_class = np.bincount(training.data.target_N, minlength=len(names))
+    per_class = np.bincount(training.data.class_N, minlength=len(names))
     counts |= {f"data/events_{name}": int(n) for name, n in zip(names, per_class, strict=True)}
     recorder.metrics(counts)
     if training.weight_report is not None:
@@ -104,17 +122,20 @@ def log_fold(recorder: RunRecorder, fold: TrainedFold, areas: Mapping[str, float
         f"fold_{fold.fold}/seconds": fold.seconds,
         **areas,
     }
+    if isinstance(fold.estimator, Described):
+        said = fold.estimator.description()
+        recorder.params(said.params)
+        values |= {f"fold_{fold.fold}/{name}": value for name, value in said.numbers.items()}
+        for name, text in said.texts.items():
+            recorder.text(text, f"{NETWORK}/{name}")
     if fold.estimator.n_iterations is not None:
         values[f"fold_{fold.fold}/n_iterations"] = fold.estimator.n_iterations
     recorder.metrics(values)
 
 
-def log_models(ensemble: RoutedEnsemble) -> None:
-    """Log `model_0 … model_{n-1}`, each by itself, and the routed ensemble."""
-    libraries = sorted({library for model in ensemble.models for library in model.libraries})
-    for fold in range(len(ensemble.models)):
-        log_ensemble(ensemble.only(fold), f"model_{fold}", libraries)
-    log_ensemble(ensemble, ENSEMBLE, libraries)
+def log_models(recorder: RunRecorder, ensemble: RoutedEnsemble) -> None:
+    """Log the routed ensemble; its models are there already, each by itself (see `FoldStore.keep`)."""
+    log_ensemble(ensemble, ENSEMBLE, recorder)
 
 
 def mark_complete(recorder: RunRecorder) -> None:
@@ -123,29 +144,20 @@ def mark_complete(recorder: RunRecorder) -> None:
     recorder.tag(COMPLETE_TAG, "train")
 
 
+def mark_fast(recorder: RunRecorder) -> None:
+    """Say that this run only tries whether everything works: no later stage takes it for a result."""
+    recorder.tag(FAST_TAG, "true")
+
+
+def is_fast(recorder: RunRecorder) -> bool:
+    """Whether the run only tries whether everything works."""
+    return FAST_TAG in recorder.tags()
+
+
 def _cutflow_csv(cutflow: list[Mapping[str, Any]]) -> str:
     columns = ["sample", "process", "step", "n_events", "sum_w", "sqrt_sum_w2"]
     lines = [",".join(str(step[column]) for column in columns) for step in cutflow]
     return "\n".join([",".join(columns), *lines]) + "\n"
-
-
-def _environment() -> str:
-    packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions()}, key=str.lower)
-    return "\n".join([f"# Python {platform.python_version()} on {platform.platform()}", *packages]) + "\n"
-
-
-def _git() -> dict[str, str]:
-    """Commit and dirty flag of the code; empty outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(git("status", "--porcelain"))).lower()}
-    except (OSError, subprocess.CalledProcessError):
-        return {}
 
 
 def _log_dataset(metadata: Mapping[str, Any], train_file: str) -> None:

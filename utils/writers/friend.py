@@ -3,7 +3,7 @@
 ROOT pairs a tree and its friend by position and says nothing when they do not belong together. The writer therefore
 takes every input entry, in order, and checks the finished file against the input before it gives it its name.
 
-Shape suffixes: N events, K classes.
+Shape suffixes: N events, K outputs (classes, targets, or one loss).
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import numpy as np
 import uproot
 
 from utils.errors import OutputError
+from utils.outputs import Outputs
 from utils.writers.atomic import atomic_output
 from utils.writers.friend_check import Opener, verify_friend
 
@@ -25,37 +26,46 @@ UNSCORED = -1
 _BASKET_ROWS = 250_000  # uproot writes one basket per branch and block; small ones cost time and space
 
 
-def prediction_columns(scores_NK: np.ndarray, is_valid_N: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns that every prediction has, with −1 in each score of an event that was not scored.
+def prediction_columns(
+    scores_NK: np.ndarray, is_valid_N: np.ndarray, outputs: Outputs | None = None
+) -> dict[str, np.ndarray]:
+    """The columns that every prediction has.
 
     Parameters
     ----------
-    scores_NK : (N, K) float, the score of each class; rows that are not valid are ignored.
+    scores_NK : (N, K) float, what the model gives; rows that are not valid are ignored.
     is_valid_N : (N,) bool, whether the event was scored.
+    outputs : what it tells; None: K classes.
 
     Returns
     -------
     dict of (N,) arrays
-        ``pred_class_{i}_proba`` (float32), ``pred_class`` (int32, the lowest class where several share the highest
-        score), ``pred_class_proba`` (float32, the score of that class), ``is_valid`` (uint8).
+        Classification: ``pred_class_{i}_proba`` (float32), ``pred_class`` (int32, the lowest class where several share
+        the highest score), ``pred_class_proba`` (float32, the score of that class). Regression: ``pred_{target}``
+        (float32, in the target's own unit). Autoencoder: ``pred_loss`` (float32). All: ``is_valid`` (uint8).
+
+        An event that was not scored has −1 in every score, but NaN in ``pred_{target}``, where −1 is a value like any
+        other; NaN fails every cut.
 
     Raises
     ------
     OutputError
         A valid row has a score that is NaN or infinite.
     """
+    outputs = outputs or Outputs.of_classes(scores_NK.shape[1])
     valid_N = np.asarray(is_valid_N, dtype=bool)
-    scores_NK = np.where(valid_N[:, None], np.asarray(scores_NK, dtype=np.float32), np.float32(UNSCORED))
+    scores_NK = np.where(valid_N[:, None], np.asarray(scores_NK, dtype=np.float32), np.float32(0))
     if not np.isfinite(scores_NK).all():
         bad = int((~np.isfinite(scores_NK)).any(axis=1).sum())
         raise OutputError(
             f"the model gave a NaN or infinite score to {bad} of {len(scores_NK)} events",
             remedy="Look for NaN or infinite features in them; non_finite decides what becomes of those.",
         )
-    pred_class_N = np.where(valid_N, scores_NK.argmax(axis=1), UNSCORED).astype(np.int32)
-    columns = {f"pred_class_{i}_proba": np.ascontiguousarray(scores_NK[:, i]) for i in range(scores_NK.shape[1])}
-    columns["pred_class"] = pred_class_N
-    columns["pred_class_proba"] = scores_NK.max(axis=1)
+    scores_NK[~valid_N] = outputs.unscored
+    columns = {name: np.ascontiguousarray(scores_NK[:, k]) for k, name in enumerate(outputs.columns)}
+    if outputs.task == "classification":
+        columns["pred_class"] = np.where(valid_N, scores_NK.argmax(axis=1), UNSCORED).astype(np.int32)
+        columns["pred_class_proba"] = scores_NK.max(axis=1)
     columns["is_valid"] = valid_N.astype(np.uint8)
     return columns
 
@@ -72,7 +82,7 @@ class FriendTreeWriter:
     tree_name : the name of the tree in it.
     originals : what opens each file of the sample, in the order of their entries (a chain).
     n_entries : the number of entries in all of `originals`.
-    n_classes : the number of classes K.
+    outputs : what the scores tell.
     misc : name → type of each branch that is copied; as NumPy dtype or in Awkward's notation (`var * float32`).
     identity_branches : those among `misc` whose every value is compared with the input's when the file is complete.
     overwrite : whether an existing file may be replaced.
@@ -92,7 +102,7 @@ class FriendTreeWriter:
             tree_name="predictions",
             originals=[lambda: open_reader("ww.root", "events")],
             n_entries=2,
-            n_classes=2,
+            outputs=Outputs.of_classes(2),
             misc={"run": "uint32", "evt": "uint64"},
             identity_branches=["run", "evt"],
             overwrite=False,
@@ -107,20 +117,20 @@ class FriendTreeWriter:
         tree_name: str,
         originals: Sequence[Opener],
         n_entries: int,
-        n_classes: int,
+        outputs: Outputs,
         misc: Mapping[str, Any],
         identity_branches: Sequence[str],
         overwrite: bool,
         basket_rows: int = _BASKET_ROWS,
     ) -> None:
         assert set(identity_branches) <= set(misc), "identity branches are compared in the friend, so it must have them"
-        no_scores = prediction_columns(np.empty((0, n_classes)), np.empty(0, dtype=bool))
+        no_scores = prediction_columns(np.empty((0, outputs.n)), np.empty(0, dtype=bool), outputs)
         _check_names(misc, no_scores, path)
         self._path = Path(path)
         self._tree_name = tree_name
         self._originals = list(originals)
         self._n_entries = n_entries
-        self._n_classes = n_classes
+        self._outputs = outputs
         self._misc = {name: _branch_type(name, spec, self._path) for name, spec in misc.items()}
         self._branches = {**{name: values.dtype for name, values in no_scores.items()}, **self._misc}
         self._identity_branches = list(identity_branches)
@@ -158,8 +168,8 @@ class FriendTreeWriter:
         Parameters
         ----------
         first_entry : the position of the first row in the sample (all input files in a row).
-        scores_NK : (N, K) float, the score of each class.
-        is_valid_N : (N,) bool, whether the event was scored; the others' scores are written as −1.
+        scores_NK : (N, K) float, what the model gives.
+        is_valid_N : (N,) bool, whether the event was scored; for the others, see `prediction_columns`.
         misc : (N,) array or jagged array for each copied branch; kept until a basket is full, so not to be changed.
 
         Raises
@@ -168,7 +178,7 @@ class FriendTreeWriter:
             The block leaves a gap or overlaps, ends behind the input, or holds values that do not fit their branch.
         """
         n_rows = len(is_valid_N)
-        assert np.shape(scores_NK) == (n_rows, self._n_classes)
+        assert np.shape(scores_NK) == (n_rows, self._outputs.n)
         assert set(misc) == set(self._misc), "the copied branches are fixed when the writer is created"
         if first_entry != self._next_entry or first_entry + n_rows > self._n_entries:
             raise OutputError(
@@ -177,7 +187,7 @@ class FriendTreeWriter:
                 where=str(self._path),
                 remedy="Give every entry of the input once and in order.",
             )
-        columns: dict[str, Any] = prediction_columns(scores_NK, is_valid_N)
+        columns: dict[str, Any] = prediction_columns(scores_NK, is_valid_N, self._outputs)
         for name, spec in self._misc.items():
             columns[name] = _as_branch(name, misc[name], spec, n_rows, self._path)
         self._next_entry += n_rows

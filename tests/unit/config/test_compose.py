@@ -70,6 +70,17 @@ def test_another_stages_config_is_carried_along(tree: Path) -> None:
     assert spec.preprocess_cfg["input_path"] == "/data/2018"
 
 
+@pytest.mark.parametrize(
+    ("override", "gpus"),
+    [("gpus=0,1", (0, 1)), ("gpus=1", (1,)), ("gpus=[0,1]", (0, 1)), ("gpus=[]", ()), ("gpus=null", ()),
+     ("++gpus=2,0", (2, 0))],
+)  # fmt: skip
+def test_a_listed_key_takes_what_is_no_sweep(tmp_path: Path, override: str, gpus: tuple[int, ...]) -> None:
+    (tmp_path / "train.yaml").write_text("train_file: a.h5\n")
+    spec_type = importlib.import_module("utils.models.spec").TrainSpec
+    assert load_spec(spec_type, tmp_path, "train", [override]).spec.gpus == gpus
+
+
 def test_integer_keys_can_be_overridden(tree: Path) -> None:
     made = load(tree, "Predict", "predict", "for_datacards", "run_id=a", "year=1", "classes.0.name=signal")
     assert made.spec.classes == {0: {"name": "signal", "bin_size": 0.01}, 1: {"name": "Z"}}

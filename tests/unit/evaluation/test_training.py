@@ -29,7 +29,7 @@ class Guess:
         self.number = Guess.count
         Guess.count += 1
 
-    def fit(self, train: EventSource, valid: EventSource, monitor: Any) -> None: ...
+    def fit(self, train: EventSource, valid: EventSource, monitor: Any, context: Any = None) -> None: ...
 
     def predict(self, features_NF: np.ndarray) -> np.ndarray:
         raw_NK = np.exp(features_NF[:, :3] * (1 + 0.1 * self.number))
@@ -158,3 +158,57 @@ def test_models_without_importances_have_none(data: SkimData, tmp_path: Path, mo
     assert (
         write_training_figures(tmp_path / "plots", Curves(lambda step, values: None), data.feature_names, folds) == []
     )
+
+
+# --- other tasks ---
+
+
+class Value:
+    """The first feature and its square, or its square alone."""
+
+    def __init__(self) -> None: ...
+
+    def fit(self, train: EventSource, valid: EventSource, monitor: Any, context: Any = None) -> None:
+        self.n_outputs = train.data.n_outputs
+
+    def predict(self, features_NF: np.ndarray) -> np.ndarray:
+        return np.stack([features_NF[:, 0] ** 2, features_NF[:, 0]], axis=1)[:, : self.n_outputs]
+
+    n_iterations = 1
+
+
+def held_out_of(skim: Any, task: Any, targets: tuple[str, ...], weighted: bool) -> tuple[SkimData, HeldOut, list[Any]]:
+    data = SkimData.open(skim, task=task, targets=targets)
+    spec = TrainSpec(train_file="", n_splits=3, task=task, targets=targets)
+    training = open_training_set(data, spec)
+    held_out = HeldOut(training, data.skim.read(["weight"])["weight"] if weighted else None)
+    folds = cross_train(training, spec, Value, lambda _: lambda step, values: None)
+    return data, held_out, [held_out.add(fold) for fold in folds]
+
+
+def test_the_held_out_metrics_of_values_are_those_of_every_target(tmp_path: Path) -> None:
+    misc = {"a/b": np.linspace(0, 1, N), "c": np.ones(N), "weight": np.random.default_rng(1).normal(1, 0.7, N)}
+    with open_skim(tmp_path / "train.h5", toy_events(N, n_classes=1, misc=misc)) as skim:
+        data, held_out, of_folds = held_out_of(skim, "regression", ("a/b", "c"), weighted=True)
+        metrics = held_out.areas()
+        residual_N = data.features(0, N)[:, 0].astype(np.float64) ** 2 - misc["a/b"].astype(np.float32)
+    names = [f"{kind}_{target}" for target in ("a_b", "c") for kind in ("mse", "mae", "bias", "resolution")]
+    assert set(metrics) == {f"{prefix}/{name}" for prefix in ("cv", "cv_event") for name in names}
+    assert metrics["cv/bias_a_b"] == pytest.approx(residual_N.mean())
+    assert metrics["cv_event/bias_a_b"] == pytest.approx(np.average(residual_N, weights=misc["weight"]))
+    assert of_folds[1]["fold_1/mse_a_b"] == pytest.approx(np.mean(residual_N[1::3] ** 2))
+    assert set(of_folds[1]) == {f"fold_1/{name}" for name in names}
+    assert held_out.headline(metrics, "cv").startswith("a/b: bias ")
+    assert "c: bias " in held_out.headline(of_folds[0], "fold_0")
+    assert not held_out.write_samples(tmp_path / "samples.parquet")
+
+
+def test_the_held_out_metric_of_an_autoencoder_is_its_loss(data: SkimData) -> None:
+    own, held_out, of_folds = held_out_of(data.skim, "autoencoder", (), weighted=False)
+    metrics = held_out.areas()
+    loss_N = own.features(0, N)[:, 0].astype(np.float64) ** 2
+    assert metrics["cv/loss_mean"] == pytest.approx(loss_N.mean())
+    median = np.quantile(loss_N[own.class_N == 1], 0.5, method="inverted_cdf")
+    assert metrics["cv/loss_median_class_1"] == pytest.approx(median)
+    assert of_folds[2] == {"fold_2/loss_mean": pytest.approx(loss_N[2::3].mean())}
+    assert held_out.headline(metrics, "cv") == f"mean loss {loss_N.mean():.4g}"

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -388,3 +389,54 @@ def test_a_skim_made_with_the_pipe_of_another_training_is_refused(samples: Sampl
     with pytest.raises(SkimError, match="input pipe differs.*in .*ww.h5.*input_pipe_file of this one"):
         samples.predict(skim)
     assert samples.predict(skim, fitted_like(samples)).n_scored == 60
+
+
+# --- other tasks ---
+
+
+class Value:
+    """pt, less its fold's number."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def predict(self, features_NF: np.ndarray) -> np.ndarray:
+        return (features_NF[:, :1] * 10 + 50 - self.number).astype(np.float32)
+
+
+def of_values(task: str, targets: tuple[str, ...] = ()) -> RoutedEnsemble:
+    return replace(ensemble(), models=(Value(0), Value(1)), task=task, targets=targets, unseen="average")
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "branch", "unscored"),
+    [("regression", ("gen_pt",), "pred_gen_pt", np.nan), ("autoencoder", (), "pred_loss", -1)],
+)
+def test_a_friend_of_values_has_their_branch(
+    samples: Samples, task: str, targets: tuple[str, ...], branch: str, unscored: float
+) -> None:
+    events = samples.write(30, 20)
+    result = samples.predict(samples.skim(cut="pt>30"), of_values(task, targets))
+    found = read(result)
+    pt_N = ak.to_numpy(events["pt"])
+    assert list(found) == [branch, "is_valid", "run", "evt", "charge"]
+    # No model has trained on these events, so that all models are averaged.
+    np.testing.assert_allclose(found[branch], np.where(pt_N > 30, pt_N - 0.5, unscored), rtol=1e-5)
+    np.testing.assert_array_equal(found["is_valid"], (pt_N > 30).astype(np.uint8))
+    assert found[branch].dtype == np.float32
+    assert (result.n_entries, result.n_scored, result.per_class) == (50, int((pt_N > 30).sum()), ())
+
+
+def test_a_table_of_values_has_their_column(samples: Samples, tmp_path: Path) -> None:
+    samples.write(40)
+    models = of_values("regression", ("gen_pt",))
+    result = predict_table("ww", samples.skim(), tmp_path / "ww.csv", models, NOWHERE, ("evt",), overwrite=True)
+    table = pd.read_csv(result.path)
+    assert list(table) == ["evt", "pred_gen_pt", "fold"]
+    assert result.n_scored == 40
+
+
+def test_the_targets_are_copied_for_the_evaluation(samples: Samples) -> None:
+    samples.write(5)
+    config = {"xtrain_split_feature": "evt", "targets": ["pt", "gen_pt"]}
+    assert default_misc(samples.skim(), config) == ("evt", "pt", "group_name")

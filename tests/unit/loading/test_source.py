@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.skims import Events, open_skim, toy_events, toy_pipe
-from utils.errors import DataError, MissingColumnError, SkimError
+from utils.errors import ConfigError, DataError, MissingColumnError, SkimError
 from utils.loading import EventSource, SkimData
 from utils.preprocessing.pipe import Pca, Scaler
 
@@ -150,3 +150,68 @@ def test_a_class_without_events_is_named(data: SkimData, events: Events) -> None
     with pytest.raises(DataError, match=r"class 1 \(class_1\) has no events among the .* training events of fold 0"):
         without.check_classes("training events of fold 0")
     EventSource(data, np.arange(N)).check_classes("training events of fold 0")
+
+
+# --- what is told ---
+
+
+def valued(tmp_path: Path, **columns: np.ndarray) -> Any:
+    """A skim of one class with further columns."""
+    return open_skim(tmp_path / "train.h5", toy_events(N, n_classes=1, misc=columns))
+
+
+def test_targets_of_a_regression_are_columns_of_the_skim(tmp_path: Path) -> None:
+    mass, n_jets = np.linspace(0, 1, N), np.arange(N, dtype=np.int32)
+    with valued(tmp_path, mass=mass, n=n_jets) as skim:
+        data = SkimData.open(skim, task="regression", targets=("n", "mass"))
+        expected_NT = np.stack([n_jets, mass], axis=1).astype(np.float32)
+        np.testing.assert_array_equal(data.target_N, expected_NT)
+        assert data.target_N.dtype == np.float32
+        assert data.n_outputs == 2
+        source = EventSource(data, np.arange(0, N, 3))
+        np.testing.assert_array_equal(np.concatenate([b.target_N for b in source.batches(10)]), expected_NT[::3])
+        np.testing.assert_array_equal(source.whole().target_N, expected_NT[::3])
+        source.check_classes("events")
+        np.testing.assert_array_equal(data.class_N, 0)
+
+
+def test_an_autoencoder_is_told_nothing(data: SkimData) -> None:
+    own = SkimData.open(data.skim, task="autoencoder")
+    assert own.target_N.shape == (N, 0)
+    assert own.n_outputs == 1
+    np.testing.assert_array_equal(own.class_N, data.target_N)
+    assert EventSource(own, np.arange(5)).whole().target_N.shape == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "text"),
+    [
+        ({"targets": ("mas",)}, MissingColumnError, r"no column 'mas' \(targets\).*mass"),
+        ({"targets": ("x",)}, ConfigError, "'x' is a target, and the model is given it as a feature"),
+        ({"targets": ("njets",)}, ConfigError, "'njets' is a target, and the model is given it"),
+        ({"targets": ("group_name",)}, ConfigError, "target 'group_name' holds no numbers"),
+    ],
+)
+def test_targets_that_cannot_be(tmp_path: Path, options: dict[str, Any], kind: type, text: str) -> None:
+    with valued(tmp_path, mass=np.ones(N)) as skim, pytest.raises(kind, match=text):
+        SkimData.open(skim, task="regression", **options)
+
+
+def test_a_feature_that_is_left_out_can_be_a_target(tmp_path: Path) -> None:
+    with valued(tmp_path) as skim:
+        data = SkimData.open(skim, cont_features=("y",), task="regression", targets=("x",))
+        np.testing.assert_array_equal(data.target_N[:, 0], skim.read(["x"])["x"])
+
+
+def test_a_target_that_is_no_number_is_an_error_with_the_count(tmp_path: Path) -> None:
+    mass = np.ones(N)
+    mass[[3, 5]] = np.nan, np.inf
+    with valued(tmp_path, mass=mass) as skim:
+        data = SkimData.open(skim, task="regression", targets=("mass",))
+        with pytest.raises(DataError, match=f"target 'mass' is NaN or infinite for 2 of {N} events"):
+            _ = data.target_N
+
+
+def test_one_class_cannot_be_told_apart(tmp_path: Path) -> None:
+    with valued(tmp_path) as skim, pytest.raises(SkimError, match="nothing to tell apart.*1 class.*task=regression"):
+        SkimData.open(skim)

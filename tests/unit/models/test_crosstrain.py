@@ -14,6 +14,7 @@ from utils.errors import DataError, FoldError, MissingColumnError, SkimError, We
 from utils.loading import EventSource, SkimData
 from utils.logs import captured_log
 from utils.models.crosstrain import TrainedFold, cross_train, event_weights, open_training_set, predict_rows
+from utils.models.estimator import FitContext
 from utils.models.spec import FoldsSpec, TrainSpec
 
 N = 240
@@ -29,8 +30,8 @@ class Spy:
         Spy.made += 1
         self.number = Spy.made
 
-    def fit(self, train: EventSource, valid: EventSource, monitor: Any) -> None:
-        self.train, self.valid, self.monitor = train, valid, monitor
+    def fit(self, train: EventSource, valid: EventSource, monitor: Any, context: FitContext) -> None:
+        self.train, self.valid, self.monitor, self.context = train, valid, monitor, context
         monitor(1, {"valid-loss": 0.5})
 
     def predict(self, features_NF: np.ndarray) -> np.ndarray:
@@ -255,3 +256,46 @@ def test_folds_know_what_they_were_made_from(data: SkimData) -> None:
 def test_a_fresh_model_for_every_fold(data: SkimData) -> None:
     numbers = [fold.estimator.number for fold in trained(data, n_splits=4)]
     assert len(set(numbers)) == 4
+
+
+def test_a_fit_is_told_its_fold_and_what_it_may_use(data: SkimData) -> None:
+    made = spec(n_splits=3)
+    training = open_training_set(data, made)
+    folds = list(cross_train(training, made, Spy, lambda _: Nothing()))
+    assert [fold.estimator.context for fold in folds] == [FitContext(fold=i) for i in range(3)]
+    given = [FitContext(fold=i, gpus=(i,), freeze=("a",)) for i in range(3)]
+    folds = list(cross_train(training, made, Spy, lambda _: Nothing(), lambda i: given[i]))
+    assert [fold.estimator.context for fold in folds] == given
+
+
+def test_a_finished_fold_is_taken_as_it_is(data: SkimData) -> None:
+    made = spec(n_splits=3)
+    known = Spy()
+    training = open_training_set(data, made)
+    folds = list(cross_train(training, made, Spy, lambda _: Nothing(), finished=lambda i: known if i == 1 else None))
+    assert [fold.restored for fold in folds] == [False, True, False]
+    assert folds[1].estimator is known
+    assert not hasattr(known, "train"), "it is not fitted again"
+    whole = list(cross_train(training, made, Spy, lambda _: Nothing()))
+    for fold, other in zip(folds, whole, strict=True):
+        np.testing.assert_array_equal(fold.held_out_rows, other.held_out_rows)
+        np.testing.assert_array_equal(fold.train.rows_N, other.train.rows_N)
+
+
+def test_a_fast_dev_run_has_few_events_of_every_class(data: SkimData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.models.crosstrain.FAST_EVENTS", 5)
+    whole = trained(data, n_splits=3, weight_name="one")
+    for few, all_of_it in zip(trained(data, n_splits=3, weight_name="one", fast_dev_run=True), whole, strict=True):
+        for part, of in ((few.train, all_of_it.train), (few.valid, all_of_it.valid)):
+            assert set(part.rows_N) < set(of.rows_N)
+            counts = np.bincount(data.target_N[part.rows_N], minlength=3)
+            assert (counts >= 3).all()
+            assert (counts <= 5).all()
+            assert len(part.weight_N) == part.n_events
+        assert set(few.held_out_rows) < set(all_of_it.held_out_rows)
+
+
+class Nothing:
+    """A monitor that does not listen."""
+
+    def __call__(self, step: int, values: Any) -> None: ...

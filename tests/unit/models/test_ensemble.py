@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -214,3 +215,63 @@ def test_what_is_saved_is_text_without_paths_of_this_machine(tmp_path: Path) -> 
 def test_scores_of_one_class_become_two() -> None:
     for scores in (np.array([0.25, 1.0]), np.array([[0.25], [1.0]])):
         np.testing.assert_array_equal(as_probabilities(scores, 2), np.array([[0.75, 0.25], [0, 1]], np.float32))
+
+
+# --- values ---
+
+
+class Value:
+    """Its number and the first feature, as two targets."""
+
+    def __init__(self, number: float) -> None:
+        self.number = number
+
+    def predict(self, features_NF: np.ndarray) -> np.ndarray:
+        return np.stack([np.full(len(features_NF), self.number), features_NF[:, 0]], axis=1).astype(np.float32)
+
+
+def of_values(n: int = 4) -> RoutedEnsemble:
+    made = ensemble(n, unseen="average")
+    return replace(made, models=tuple(map(Value, range(n))), task="regression", targets=("pt", "mass"))
+
+
+def test_values_are_routed_and_averaged_like_scores() -> None:
+    fold_N = EVENTS.misc["evt"].astype(np.int32) % 4
+    seen_N = np.arange(60) % 3 > 0
+    values_NT = of_values().predict(raw(), fold_N, seen_N)
+    assert values_NT.shape == (60, 2)
+    np.testing.assert_array_equal(values_NT[:, 0], np.where(seen_N, fold_N, 1.5))
+    np.testing.assert_array_equal(of_values().predict(raw(), None)[:, 0], 1.5)
+    np.testing.assert_array_equal(of_values().only(3).predict(raw(), None)[:, 0], 3)
+
+
+def test_a_frame_gets_the_columns_of_the_task() -> None:
+    frame = pd.DataFrame(dict(zip(of_values().features, raw().T, strict=True)) | {"evt": EVENTS.misc["evt"]})
+    frame["njets"] = frame["njets"].astype(int)
+    told = predict_frame(of_values(), frame)
+    assert list(told) == ["pred_pt", "pred_mass"]
+    np.testing.assert_array_equal(told["pred_pt"], np.float32(EVENTS.misc["evt"] % 4))
+
+
+def test_an_ensemble_of_values_comes_back_and_one_of_before_there_were_tasks_too(tmp_path: Path) -> None:
+    misc = {"mass": EVENTS.cont["x"] * 2.0}
+    with open_skim(tmp_path / "train.h5", toy_events(60, n_classes=1, misc=misc)) as skim:
+        data = SkimData.open(skim, task="regression", targets=("mass",))
+        spec = TrainSpec(train_file="", task="regression", targets=("mass",))
+        make = lambda: LightGBMEstimator({"num_iterations": 2, "min_data_in_leaf": 2})  # noqa: E731
+        models = tuple(f.estimator for f in cross_train(open_training_set(data, spec), spec, make, lambda _: silent))
+    made = RoutedEnsemble(
+        models, spec.fold_rule, data.pipe, data.cat_features, ("a",), "route", "regression", ("mass",)
+    )
+    made.save(tmp_path / "saved")
+    loaded = RoutedEnsemble.load(tmp_path / "saved")
+    assert loaded.outputs == made.outputs
+    np.testing.assert_array_equal(loaded.predict(raw(), None), made.predict(raw(), None))
+    path = tmp_path / "saved" / "ensemble.json"
+    content = json.loads(path.read_text())
+    del content["task"], content["targets"]
+    path.write_text(json.dumps(content))
+    assert RoutedEnsemble.load(tmp_path / "saved").task == "classification"
+
+
+def silent(step: int, values: object) -> None: ...

@@ -200,3 +200,76 @@ def test_categories_that_lightgbm_would_take_for_missing_are_named(tmp_path: Pat
     found = [line for line in log if "'njets' is negative for" in line]
     assert len(found) == n_warnings
     assert all(f"{(events.cat['njets'] < 0).sum()} events" in line for line in found)
+
+
+# --- values ---
+
+
+@pytest.fixture
+def valued(tmp_path: Path) -> Iterator[SkimData]:
+    events = toy_events(N, n_classes=2)
+    misc = {"mass": 3 * events.cont["x"] + 5, "jets": events.cat["njets"].astype(np.float64)}
+    with open_skim(tmp_path / "valued.h5", toy_events(N, n_classes=2, misc=misc)) as skim:
+        yield SkimData.open(skim, task="regression", targets=("mass", "jets"))
+
+
+def test_each_target_is_what_lightgbm_makes_of_it(valued: SkimData) -> None:
+    model = fitted(valued, weight=True)
+    train, _ = halves(valued, weight=True)
+    for t in range(2):
+        everything = lightgbm.Dataset(
+            valued.features(0, N).astype(np.float64),
+            label=valued.target_N[:, t],
+            categorical_feature=[3],
+            params={"feature_pre_filter": False, "verbosity": -1},
+            free_raw_data=False,
+        ).construct()
+        subset = everything.subset(train.rows_N.tolist()).construct()
+        subset.set_weight(train.weight_N)
+        parameters = {**PARAMS, "objective": "regression", "feature_pre_filter": False, "verbosity": -1}
+        expected = lightgbm.train(parameters, subset).predict(valued.features(0, N))
+        np.testing.assert_array_equal(scores(model, valued)[:, t], expected.astype(np.float32))
+
+
+def test_classes_and_values_of_one_skim_do_not_share_labels(valued: SkimData) -> None:
+    classes = SkimData.open(valued.skim)
+    before = scores(fitted(classes), classes)
+    module._binned.clear()
+    values = scores(fitted(valued), valued)
+    np.testing.assert_array_equal(scores(fitted(classes), classes), before)
+    one = SkimData.open(valued.skim, task="regression", targets=("jets",))
+    np.testing.assert_array_equal(scores(fitted(one), one)[:, 0], values[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("params", "metrics"),
+    [
+        ({}, {"l2"}),
+        ({"metric": ["multi_logloss", "multi_error"]}, {"l2", "l1"}),
+        ({"objective": "mae", "metric": ["multi_logloss", "multi_error"]}, {"l1"}),
+        ({"objective": "huber", "metric": "binary_logloss"}, {"huber"}),
+        ({"objective": "quantile", "metric": ["quantile", "l2"]}, {"quantile", "l2"}),
+    ],
+)
+def test_the_metrics_of_classes_stand_for_those_of_values(
+    valued: SkimData, params: dict[str, Any], metrics: set[str]
+) -> None:
+    seen: set[str] = set()
+    fitted(valued, lambda step, values: seen.update(values), **params)
+    assert seen == {f"valid-{metric}_{target}" for metric in metrics for target in ("mass", "jets")}
+
+
+def test_an_objective_of_classes_tells_no_values(valued: SkimData) -> None:
+    with pytest.raises(ConfigError, match=r"objective 'multiclass' gives no values"):
+        fitted(valued, objective="multiclass")
+    with pytest.raises(ConfigError, match=r"did you mean 'huber'"):
+        fitted(valued, objective="hubr")
+    with pytest.raises(ConfigError, match=r"LightGBM refuses its parameters"):
+        fitted(SkimData.open(valued.skim, ("noise",), task="regression", targets=("y",)), objective="poisson")
+
+
+def test_a_model_of_before_there_were_tasks_is_loaded(data: SkimData, tmp_path: Path) -> None:
+    model = fitted(data)
+    model.save(tmp_path)
+    (tmp_path / module.OUTPUT_FILE).write_text(f'{{"n_classes": {data.n_classes}}}')
+    np.testing.assert_array_equal(scores(LightGBMEstimator.load(tmp_path), data), scores(model, data))

@@ -122,3 +122,43 @@ def test_a_class_that_was_not_in_training_has_no_probability(data: SkimData, tmp
     scores_NK = model.predict(data.features(0, N))
     assert (scores_NK[:, 1] == 0).all()
     np.testing.assert_allclose(scores_NK.sum(axis=1), 1, atol=1e-6)
+
+
+# --- values ---
+
+
+@pytest.fixture(scope="module")
+def valued(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SkimData]:
+    events = toy_events(N, n_classes=2)
+    misc = {"mass": 3 * events.cont["x"] + 5, "jets": events.cat["njets"].astype(np.float64)}
+    path = tmp_path_factory.mktemp("valued") / "train.h5"
+    with open_skim(path, toy_events(N, n_classes=2, misc=misc)) as skim:
+        yield SkimData.open(skim, task="regression", targets=("mass", "jets"))
+
+
+HISTGB = "sklearn.ensemble.HistGradientBoostingRegressor"
+
+
+def test_a_wrapped_model_tells_several_values(valued: SkimData) -> None:
+    inner = {"_target_": HISTGB, "max_iter": 20, "min_samples_leaf": 5}
+    model = fitted(valued, _target_="sklearn.multioutput.MultiOutputRegressor", estimator=inner)
+    predicted_NT = model.predict(valued.features(0, N))
+    assert predicted_NT.shape == (N, 2)
+    assert (np.var(predicted_NT - valued.target_N, axis=0) < 0.2 * np.var(valued.target_N, axis=0)).all()
+
+
+def test_the_loss_of_values_is_watched(valued: SkimData) -> None:
+    points: list[Mapping[str, float]] = []
+    one = SkimData.open(valued.skim, task="regression", targets=("mass",))
+    model = fitted(one, lambda step, values: points.append(values), _target_=HISTGB, max_iter=5)
+    expected = np.mean((model.predict(one.features(0, N))[1::2] - one.target_N[1::2]) ** 2, dtype=np.float64)
+    assert points == [{"valid-mse": pytest.approx(expected, rel=1e-5)}]
+
+
+def test_a_classifier_tells_no_values_and_a_regressor_no_classes(data: SkimData, valued: SkimData) -> None:
+    with pytest.raises(ConfigError, match="tells classes, and task=regression asks for values.*sklearn_histgb_reg"):
+        fitted(valued, _target_="sklearn.ensemble.HistGradientBoostingClassifier")
+    with pytest.raises(ConfigError, match="gives no probabilities"):
+        fitted(data, _target_=HISTGB)
+    with pytest.raises(ConfigError, match="cannot be trained"):
+        fitted(data, _target_="sklearn.ensemble.HistGradientBoostingClassifier", max_iter=-1)

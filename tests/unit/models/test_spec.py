@@ -16,6 +16,14 @@ from utils.models.spec import FoldsSpec, TrainSpec
         ({"train_size": 0.0}, "train_size", "train_size is 0.0"),
         ({"train_size": 1.0}, "train_size", "train_size is 1.0"),
         ({"cont_features": (), "cat_features": None}, "cont_features", "no features"),
+        ({"task": "regresion"}, "task", "did you mean 'regression'"),
+        ({"task": "regression"}, "targets", "a regression has no targets"),
+        ({"targets": ("pt",)}, "targets", "task=classification has no use for targets"),
+        ({"task": "autoencoder", "targets": ("pt",)}, "targets", "task=autoencoder has no use for targets"),
+        ({"task": "regression", "targets": ("pt", "pt")}, "targets", "'pt' is listed twice"),
+        ({"gpus": (0, 0)}, "gpus", r"gpus are \[0, 0\].*each once"),
+        ({"gpus": (-1,)}, "gpus", r"gpus are \[-1\]"),
+        ({"fast_dev_run": True, "resume": "1234"}, "resume", "keeps nothing to go on from"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict, where: str, text: str) -> None:

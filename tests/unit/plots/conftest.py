@@ -3,11 +3,22 @@
 import numpy as np
 import pytest
 
-from utils.metrics import confusion, precision_recall, roc
+from utils.metrics import (
+    confusion,
+    histogram,
+    precision_recall,
+    residual_histogram,
+    residuals,
+    response_profile,
+    roc,
+    value_plane,
+)
 from utils.metrics.distributions import category_scores, compare_fold
+from utils.plots.anomaly import loss_figure
 from utils.plots.classes import default_classes
 from utils.plots.curves import pr_figure, rejection_figure, roc_figure
 from utils.plots.matrices import confusion_figure
+from utils.plots.regression import plane_figure, residual_figure, response_figure
 from utils.plots.scores import density_figure, overtraining_figure
 from utils.plots.training import LearningCurve, importance_figure, learning_figure
 
@@ -29,6 +40,22 @@ def events():
     return scores.astype(np.float32), target, np.where(rng.random(600) < 0.1, -1.0, 1.0)
 
 
+def loss_share(loss):
+    return histogram(loss, None, np.geomspace(1e-3, 1, 20))
+
+
+def regression_figures():
+    rng = np.random.default_rng(3)
+    true = rng.exponential(30, 800) + 10
+    both = (true * rng.normal(1, 0.1, 800), true, np.where(rng.random(800) < 0.1, -1.0, 1.0))
+    name = "p_T & <b>$x$</b>"
+    return [
+        residual_figure(name, residual_histogram(*both), residuals(*both), "test"),
+        response_figure(name, response_profile(*both), "test"),
+        plane_figure(name, value_plane(*both), "test"),
+    ]
+
+
 @pytest.fixture(scope="session")
 def figures(classes, events):
     scores, target, weight = events
@@ -47,6 +74,8 @@ def figures(classes, events):
         *(density_figure(category_scores(k, top, pred, target, weight, [0.05] * 4), classes) for k in range(4)),
         overtraining_figure(compare_fold(0, 1, first, second), classes),
         learning_figure("multi_logloss", [LearningCurve(i, rounds, rounds + 0.1 * i, 15) for i in range(2)]),
+        *regression_figures(),
+        loss_figure([loss_share(scores[:, 0]), None], classes[:2], "test"),
         importance_figure(["a", "b", "c"], [[1.0, 2.0, 1.0], [3.0, 6.0, 3.0]], top=2),
     ]
     return {figure.name: figure for figure in drawn}

@@ -63,6 +63,14 @@ def test_pdf_leaves_no_figure_behind_in_a_notebook(figures, tmp_path):
     assert pyplot.get_fignums() == []
 
 
+def test_the_cells_of_a_plane_are_where_the_events_are(figures):
+    plane = figures["predicted_p_T_b_x_b"].layers[0]
+    trace = to_plotly(figures["predicted_p_T_b_x_b"]).data[0]
+    np.testing.assert_array_equal(trace.x, plane.x_edges)
+    np.testing.assert_array_equal(trace.z, plane.values)
+    assert plane.values.shape == (len(plane.y_edges) - 1, len(plane.x_edges) - 1)
+
+
 def test_html_stands_alone(figures, tmp_path):
     for figure in figures.values():
         text = write_html(figure, tmp_path / f"{figure.name}.html").read_text(encoding="utf-8")

@@ -1,15 +1,19 @@
 """The descriptions hold the right numbers, and classes are read from config as users write them."""
 
+import re
+
 import numpy as np
 import pytest
 
 from utils.errors import ConfigError, DataError
-from utils.metrics import roc
+from utils.metrics import residual_histogram, residuals, response_profile, roc, value_plane
 from utils.metrics.distributions import compare_fold
+from utils.plots.anomaly import loss_figure
 from utils.plots.classes import ClassInfo, classes_from_config, default_classes, parse_color, unique_names
 from utils.plots.curves import error_envelope, rejection_figure, roc_figure
 from utils.plots.description import Band, Bars, Heatmap, Line, Points, Steps
 from utils.plots.numbers import plus_minus
+from utils.plots.regression import plane_figure, residual_figure, response_figure
 from utils.plots.scores import overtraining_figure
 from utils.plots.style import PdfStyle
 from utils.plots.training import LearningCurve, importance_figure, learning_figure
@@ -20,6 +24,7 @@ def test_every_figure_is_there_under_its_name(figures):
         "roc_curve", "background_rejection", "pr_curve", "confusion_matrix_true", "confusion_matrix_pred",
         "density_H_sig", "density_fakes_b_others_b_x", "density_Z", "density_nothing",
         "overtraining_H_sig_fold_1", "learning_multi_logloss", "importance_gain",
+        "residual_p_T_b_x_b", "response_p_T_b_x_b", "predicted_p_T_b_x_b", "loss",
     }  # fmt: skip
 
 
@@ -195,3 +200,28 @@ def test_styles():
     assert PdfStyle("CMS", "Private work (CMS simulation)").experiment == ""
     with pytest.raises(ConfigError, match="did you mean 'CMS'"):
         PdfStyle("cms")
+
+
+def test_residuals_say_bias_and_resolution_and_what_lies_outside(figures):
+    figure = figures["residual_p_T_b_x_b"]
+    (steps,) = figure.layers
+    assert re.fullmatch(r"bias -?\d\.\d+ ± 0\.\d+, resolution \d\.\d+", steps.label)
+    assert re.search(r"[\d.]+% lie outside", figure.caption)
+    assert figure.x_axis.limits == (steps.edges[0], steps.edges[-1])
+
+
+def test_the_response_has_a_point_in_the_middle_of_every_bin(figures):
+    band, line, points = figures["response_p_T_b_x_b"].layers
+    np.testing.assert_allclose(points.y, 1.0, atol=0.1)
+    np.testing.assert_array_equal(line.y, 1.0)
+    assert (np.diff(band.x_lower)[1::2] == 0).all(), "bins touch"
+    assert (band.lower[::2] <= points.y).all()
+    assert (points.y <= band.upper[::2]).all()
+
+
+def test_a_regression_without_events_says_so():
+    nothing = residual_figure("pt", residual_histogram([], []), residuals([], []))
+    assert nothing.message == "No residuals: no events"
+    assert response_figure("pt", response_profile([], [])).message is not None
+    assert plane_figure("pt", value_plane([], [])).message == "No events"
+    assert loss_figure([None], default_classes(["qcd"])).message == "No events"

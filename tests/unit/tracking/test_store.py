@@ -1,5 +1,6 @@
 """Which run is meant, and which runs are refused."""
 
+import os
 from pathlib import Path
 
 import mlflow
@@ -7,7 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from utils.errors import RunError
-from utils.tracking.store import COMPLETE_TAG, connect, find_run, training_run
+from utils.tracking.store import COMPLETE_TAG, FAST_TAG, PROCESS_TAG, _process, connect, find_run, training_run
 from utils.tracking.tracked_run import TrackedRun
 
 
@@ -81,6 +82,71 @@ def test_a_training_that_did_not_finish_is_refused(client: MlflowClient, status:
     with pytest.raises(
         RunError, match=f"the training of run '{run_id}' did not finish .MLflow says {status or 'RUNNING'}"
     ):
+        TrackedRun.open(run_id)
+
+
+def interrupted(client: MlflowClient, experiment: str, process: str = "elsewhere 1 1") -> str:
+    run_id = new_run(client, experiment, complete=False)
+    client.set_tag(run_id, PROCESS_TAG, process)
+    return run_id
+
+
+def test_an_interrupted_training_is_gone_on_with(client: MlflowClient) -> None:
+    run_id = interrupted(client, new_experiment(client, "interrupted"))
+    with training_run("another", "renamed", resume=run_id) as run:
+        assert run.info.run_id == run_id
+        assert client.get_run(run_id).info.status == "RUNNING"
+    found = client.get_run(run_id)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "renamed"
+    assert client.get_experiment_by_name("another") is None
+
+
+def test_what_cannot_be_gone_on_with_is_refused_and_left_as_it_is(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = new_experiment(client, "refused")
+    complete, fast = interrupted(client, experiment), interrupted(client, experiment)
+    client.set_tag(complete, COMPLETE_TAG, "train")
+    client.set_terminated(complete)
+    client.set_tag(fast, FAST_TAG, "true")
+    for run_id, said in (
+        (complete, f"the training of run '{complete}' is complete.*init_from={complete}"),
+        (fast, "was a fast_dev_run"),
+        (new_run(client, experiment, complete=False), "is no training"),
+        ("0" * 32, "no run '000"),
+    ):
+        with pytest.raises(RunError, match=said), training_run(None, None, resume=run_id):
+            pass
+    assert client.get_run(complete).info.status == "FINISHED"
+    adopted = new_run(client, experiment, complete=False)
+    monkeypatch.setenv("MLFLOW_RUN_ID", adopted)
+    run_id = interrupted(client, experiment)
+    with pytest.raises(RunError, match=f"--run-id {run_id}"), training_run(None, None, resume=run_id):
+        pass
+
+
+def test_a_training_that_is_under_way_is_not_gone_on_with(client: MlflowClient) -> None:
+    experiment = new_experiment(client, "under way")
+    with training_run("under way", None) as run:
+        mine = client.get_run(run.info.run_id).data.tags[PROCESS_TAG]
+    assert client.get_run(run.info.run_id).data.tags[PROCESS_TAG] == "ended"
+    # As if another process of this machine were at it: this one's parent, which lives as long.
+    parent = _process(os.getppid())
+    assert mine == _process(os.getpid())
+    assert mine != parent
+    refused = pytest.raises(RunError, match=f"still being trained, by process {os.getppid()}")
+    with refused, training_run(None, None, resume=interrupted(client, experiment, parent)):
+        pass
+    number = parent.rpartition(" ")[0]
+    with training_run(None, None, resume=interrupted(client, experiment, f"{number} 0")):  # the number was given anew
+        pass
+
+
+def test_a_fast_dev_run_is_no_training_to_predict_with(client: MlflowClient) -> None:
+    run_id = new_run(client, new_experiment(client, "fast"), complete=False)
+    client.set_tag(run_id, FAST_TAG, "true")
+    with pytest.raises(RunError, match="was a fast_dev_run.*Train without fast_dev_run"):
         TrackedRun.open(run_id)
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.errors import OutputError
+from utils.outputs import Outputs
 from utils.readers.root import RootTree
 from utils.writers.friend import FriendTreeWriter, prediction_columns
 from utils.writers.friend_check import verify_friend
@@ -82,7 +83,7 @@ def writer(path: Path, sample: list[str], **changes: Any) -> FriendTreeWriter:
         "tree_name": "predictions",
         "originals": openers(sample),
         "n_entries": N_ENTRIES,
-        "n_classes": N_CLASSES,
+        "outputs": Outputs.of_classes(N_CLASSES),
         "misc": types_of(sample[0]),
         "identity_branches": ["run", "lumi", "evt"],
         "overwrite": False,
@@ -124,6 +125,33 @@ def test_scores_of_events_that_were_not_scored() -> None:
 def test_a_score_that_is_no_number_is_an_error() -> None:
     with pytest.raises(OutputError, match="NaN or infinite score to 1 of 2 events"):
         prediction_columns(np.array([[np.nan, 0.5], [0.5, 0.5]]), np.array([True, True]))
+
+
+def test_a_value_that_was_not_predicted_is_no_number_as_minus_one_is_a_value() -> None:
+    outputs = Outputs("regression", ("pt", "charge"))
+    columns = prediction_columns(np.array([[30.5, -1.0], [np.inf, 7.0]]), np.array([True, False]), outputs)
+    assert list(columns) == ["pred_pt", "pred_charge", "is_valid"]
+    np.testing.assert_array_equal(columns["pred_pt"], np.float32([30.5, np.nan]))
+    np.testing.assert_array_equal(columns["pred_charge"], np.float32([-1.0, np.nan]))
+    np.testing.assert_array_equal(columns["is_valid"], [1, 0])
+    with pytest.raises(OutputError, match="NaN or infinite score to 1 of 1 events"):
+        prediction_columns(np.array([[np.nan, 1.0]]), np.array([True]), outputs)
+
+
+def test_a_loss_that_was_not_computed_is_minus_one() -> None:
+    columns = prediction_columns(np.array([[0.25], [9.0]]), np.array([True, False]), Outputs("autoencoder", ("loss",)))
+    assert list(columns) == ["pred_loss", "is_valid"]
+    np.testing.assert_array_equal(columns["pred_loss"], np.float32([0.25, -1.0]))
+
+
+def test_values_at_every_entry(tmp_path: Path, sample: list[str], predictions: Any) -> None:
+    outputs = Outputs("regression", ("energy",))
+    values_NT, is_valid_N = predictions[0][:, :1], predictions[1]
+    write_all(tmp_path / "pred.root", sample, [0, 300, 1000], (values_NT, is_valid_N), outputs=outputs)
+    friend = read(tmp_path / "pred.root")
+    expected = np.where(is_valid_N.astype(bool), values_NT[:, 0], np.nan).astype(np.float32)
+    np.testing.assert_array_equal(ak.to_numpy(friend["pred_energy"]), expected)
+    assert "pred_class" not in friend.fields
 
 
 def test_scores_and_copies_at_every_entry(tmp_path: Path, sample: list[str], predictions: Any) -> None:
@@ -204,7 +232,9 @@ def test_one_value_at_the_wrong_entry_leaves_nothing(tmp_path: Path, sample: lis
     (block,) = blocks([0, N_ENTRIES], predictions)
     block[3]["evt"] = block[3]["evt"].copy()
     block[3]["evt"][700] += np.uint64(2)
-    with pytest.raises(OutputError, match=r"entry 700 has evt = \d+ \(uint64\) where entry 100 of .*b\.root:TauCheck has"):
+    with pytest.raises(
+        OutputError, match=r"entry 700 has evt = \d+ \(uint64\) where entry 100 of .*b\.root:TauCheck has"
+    ):
         feed(tmp_path / "pred.root", sample, [block])
     assert list(tmp_path.iterdir()) == []
 

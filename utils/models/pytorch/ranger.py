@@ -1,7 +1,8 @@
 """Ranger: RAdam whose weights look ahead.
 
-Every k steps the slow weights move a fraction α towards the fast ones, which go on from there (Zhang et al.,
-"Lookahead Optimizer: k steps forward, 1 step back", NeurIPS 2019; with RAdam as Weaver's users know it, k = 6, α = 0.5).
+Every k steps the slow weights φ move a fraction α towards the fast ones θ, which go on from there, while RAdam keeps
+its moments: φ ← φ + α (θ − φ), θ ← φ (Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", NeurIPS 2019;
+with k = 6, α = 0.5 and the moments that Weaver's users know).
 """
 
 from typing import Any
@@ -15,12 +16,15 @@ class Ranger(torch.optim.RAdam):
     Parameters
     ----------
     params : as for any optimizer of torch.
+    lr : learning rate.
     k : steps between two looks ahead.
     alpha : fraction that the slow weights move.
     options : RAdam's.
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, k: int = 6, alpha: float = 0.5, **options: Any) -> None:
+        if k < 1 or not 0 < alpha <= 1:
+            raise ValueError(f"k is {k} and alpha {alpha}; k is 1 or more, alpha in (0, 1]")
         options = {"betas": (0.95, 0.999), "eps": 1e-5, "decoupled_weight_decay": True, **options}
         super().__init__(params, lr=lr, **options)
         self.k = k
@@ -28,16 +32,20 @@ class Ranger(torch.optim.RAdam):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step of RAdam; every k-th, the slow weights follow and take over."""
-        everything = [weights for group in self.param_groups for weights in group["params"]]
-        # Not put into the state before the first step: RAdam makes its own only where there is none.
+        """One step of RAdam; every k-th of a weight, its slow one follows and takes over."""
+        everything = [w for group in self.param_groups for w in group["params"] if w.grad is not None]
+        # Put into the state only after the step: RAdam makes its own only where there is none yet.
         start = {w: w.detach().clone() for w in everything if "slow" not in self.state.get(w, {})}
         loss = super().step(closure)
-        for group in self.param_groups:
-            group["n_steps"] = group.get("n_steps", 0) + 1
-            for weights in group["params"]:
-                slow = self.state[weights].setdefault("slow", start.get(weights))
-                if group["n_steps"] % self.k == 0:
-                    slow.lerp_(weights, self.alpha)
-                    weights.copy_(slow)
+        fast, slow = [], []
+        for weights in everything:
+            state = self.state[weights]
+            state.setdefault("slow", start.get(weights))
+            state["n_steps"] = state.get("n_steps", 0) + 1
+            if state["n_steps"] % self.k == 0:
+                fast.append(weights)
+                slow.append(state["slow"])
+        if fast:
+            torch._foreach_lerp_(slow, fast, self.alpha)
+            torch._foreach_copy_(fast, slow)
         return loss

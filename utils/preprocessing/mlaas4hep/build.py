@@ -1,5 +1,6 @@
 """From MLaaS4HEP's files to a config that says the same in our keys; the whole of it is stored in the skims."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from utils.preprocessing.mlaas4hep.features import Vector, check_specs, event_ve
 from utils.preprocessing.mlaas4hep.first_pass import Work, first_pass, require_label
 from utils.preprocessing.mlaas4hep.inputs import Listed, open_listed, record_preprocessing
 from utils.preprocessing.mlaas4hep.lists import Labelling, classes_of, read_files, read_labels
-from utils.preprocessing.mlaas4hep.params import Params
+from utils.preprocessing.mlaas4hep.params import CARRIED, Params, load_json
 from utils.preprocessing.mlaas4hep.preproc import Preprocessing
 from utils.preprocessing.mlaas4hep.records import RecordPreprocessing, column_types
 from utils.preprocessing.mlaas4hep.spec import Mlaas4hepFiles
@@ -25,6 +26,8 @@ from utils.writers.atomic import atomic_output
 
 logger = get_logger(__name__)
 
+# Under `vars` of the recorded config: what the skims were made from.
+MADE_FROM = "mlaas4hep"
 # The sample, and the class, of events that have no labels.
 ALL = "all"
 # Records of every file that are looked at to learn what a user's function gives.
@@ -48,18 +51,49 @@ def completed(spec: PreprocessSpec, config: Mapping[str, Any]) -> tuple[Preproce
             where="mlaas4hep",
             remedy="Take cont_features, padded_features and input_samples out, or take mlaas4hep out.",
         )
+    params, labelling, listed = listed_files(spec)
+    made = _Made(spec, given, params, listed, labelling)
+    keys = made.keys()
+    new = replace(spec, mlaas4hep=None, **{name: _typed(name, value) for name, value in keys.items()})
+    known_as = {**(config.get("vars") or {}), MADE_FROM: made_from(given)}
+    recorded = {**config, **keys, "mlaas4hep": None, "vars": known_as}
+    return new, recorded
+
+
+def listed_files(spec: PreprocessSpec) -> tuple[Params, Labelling, Listed]:
+    """What params.json and labels.txt say, and the files of files.txt, each opened once."""
+    given = spec.mlaas4hep
+    assert given is not None
     params = Params.load(given.params)
     lines = read_files(given.files)
     labelling = read_labels(given.labels, lines) if spec.for_training else Labelling()
     access = replace(spec.access, redirector=spec.redirector or params.redirector)
     if given.dtype is not None and given.dtype != "avro" and spec.format == "auto":
         access = replace(access, format=given.dtype)
-    listed = open_listed(lines, labelling.of_line, _folder(given.files), params.branch, access)
-    made = _Made(spec, given, params, listed, labelling)
-    keys = made.keys()
-    new = replace(spec, mlaas4hep=None, **{name: _typed(name, value) for name, value in keys.items()})
-    recorded = {**config, **keys, "mlaas4hep": None}
-    return new, recorded
+    return params, labelling, open_listed(lines, labelling.of_line, _folder(given.files), params.branch, access)
+
+
+def made_from(given: Mlaas4hepFiles) -> dict[str, Any]:
+    """What stands in MLaaS4HEP's files, as far as the skims depend on it; of code and specs a hash."""
+    lines = read_files(given.files)
+    params = {} if given.params is None else load_json(given.params, "params")
+    labelling = read_labels(given.labels, lines)
+    return {
+        "files": lines,
+        "labels": labelling.column if labelling.of_line is None else list(labelling.of_line),
+        "params": {name: value for name, value in params.items() if name not in CARRIED},
+        "preproc": _hash(given.preproc),
+        "preproc_vectorised": given.preproc_vectorised,
+        "specs": _hash(given.specs),
+        "dtype": given.dtype,
+    }
+
+
+def _hash(path: str | None) -> str | None:
+    """Of a file's content; of one that is not there, which is said elsewhere, its name."""
+    if path is None:
+        return None
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else path
 
 
 def _typed(name: str, value: Any) -> Any:

@@ -1,0 +1,54 @@
+"""Trying learning rates: the loss over some hundred steps while the rate grows, and the rate where it falls fastest."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from utils.models.neural.plan import LearningRateRange
+
+SMOOTHING = 0.9
+DIVERGED = 4.0  # times the best loss: the rates beyond teach nothing
+
+
+@dataclass(frozen=True, eq=False)
+class LearningRateCurve:
+    """What was seen.
+
+    Parameters
+    ----------
+    rates : (S,) learning rates, ascending.
+    losses : (S,) smoothed losses.
+    suggestion : where the loss falls fastest per factor of the rate; None where it never falls.
+    """
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    suggestion: float | None
+
+    @classmethod
+    def of(cls, rates: NDArray[np.float64], losses: NDArray[np.float64]) -> "LearningRateCurve":
+        """Smooth the losses of single batches, and cut off where they diverge."""
+        smoothed = smooth(losses)
+        bad = ~np.isfinite(smoothed) | (smoothed > DIVERGED * np.fmin.accumulate(smoothed))
+        n_good = int(np.argmax(bad)) if bad.any() else len(smoothed)
+        rates, smoothed = rates[:n_good], smoothed[:n_good]
+        if n_good < 3:
+            return cls(rates, smoothed, None)
+        slope = np.gradient(smoothed, np.log(rates))
+        steepest = int(np.argmin(slope))
+        return cls(rates, smoothed, float(rates[steepest]) if slope[steepest] < 0 else None)
+
+
+def rates_of(asked: LearningRateRange) -> NDArray[np.float64]:
+    """(n_steps,) rates, each the same factor larger than the one before."""
+    return np.geomspace(asked.start, asked.end, asked.n_steps)
+
+
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exponential moving average, unbiased at its start."""
+    average, smoothed = 0.0, np.empty(len(values))
+    for i, value in enumerate(values):
+        average = SMOOTHING * average + (1 - SMOOTHING) * value
+        smoothed[i] = average / (1 - SMOOTHING ** (i + 1))
+    return smoothed
