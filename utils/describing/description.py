@@ -179,7 +179,7 @@ class Description:
         for types, paths in self._kinds.items():
             here = dict(types)
             for name in self.branches:
-                found.setdefault(name, {}).setdefault(here.get(name, "missing"), []).extend(paths)
+                found.setdefault(name, {}).setdefault(here.get(name, "float32"), []).extend(paths)
         return [
             Difference(name, {what: tuple(paths) for what, paths in by_what.items()})
             for name, by_what in found.items()

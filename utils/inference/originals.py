@@ -73,7 +73,7 @@ class Originals:
         object_name = object_name or metadata["input_tree_name"]
         access = _as_skimmed(access, metadata["config"])
         inputs = metadata["inputs"]
-        paths = [str(file["path"]) for file in inputs] if pattern is None else expand_paths(pattern)
+        paths = [str(file["path"]) for file in inputs] if pattern is None else expand_paths(pattern, access)
         if len(inputs) != len(paths):
             raise SkimError(
                 f"the skim was made from {len(inputs)} files, but there are {len(paths)} now",

@@ -399,7 +399,10 @@ class Reader(ABC):
 
     def _unreadable(self, names: Sequence[str], start: int, stop: int) -> str:
         """The column at which reading fails, for the message."""
+        first: dict[str, str] = {}
         for name in names:
+            first.setdefault(self.stored_in(name), name)
+        for name in first.values():
             try:
                 self._load([name], start, stop, None)
             except Exception:  # noqa: BLE001 (the error itself is already on its way to the user)

@@ -4,8 +4,10 @@ A function that is declared `preprocessing.vectorised = True` (or whose config s
 instead, with a dictionary of arrays, which is many times faster. The file was named by its user, and is executed.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +103,7 @@ class RecordPreprocessing:
     def _columns(self, name: str, values: list[Any], chunk: Chunk, where: str) -> Iterator[tuple[str, Column]]:
         """The column, or the columns that a dictionary holds, of the values of all records."""
         try:
-            array = ak.from_iter(values)
+            array = ak.from_iter(iter(values))  # Awkward would look at every item of a list, for its messages
             for leaf, kind, path in leaves(name, ak.type(array).content):
                 wanted = self._wanted(leaf, kind)
                 yield leaf, _typed(pick(array, path), wanted)
@@ -188,8 +190,15 @@ def column_types(columns: Mapping[str, Column]) -> dict[str, str]:
 
 
 def _to_list(values: Column) -> list[Any]:
-    plain: list[Any] = values.tolist() if isinstance(values, np.ndarray) else ak.to_list(values)
-    return plain
+    """One Python value per event; lists of numbers by slicing, which is several times faster than Awkward."""
+    if isinstance(values, np.ndarray):
+        plain: list[Any] = values.tolist()
+        return plain
+    if not re.fullmatch(r"var \* (bool|u?int\d+|float\d+)", str(values.type.content)):
+        return ak.to_list(values)  # type: ignore[no-any-return]
+    flat = ak.to_numpy(ak.flatten(values)).tolist()
+    edges = np.cumsum(ak.to_numpy(ak.num(values))).tolist()
+    return [flat[start:stop] for start, stop in pairwise([0, *edges])]
 
 
 def _typed(values: Any, kind: str) -> Column:
