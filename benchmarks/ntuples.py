@@ -31,12 +31,12 @@ def _batch(rng: np.random.Generator, n_events: int, first_event: int) -> dict[st
     return columns
 
 
-def make_ntuples(folder: Path, n_events: int, batch: int = 200_000) -> list[Path]:
-    """`N_FILES` files with `n_events` in all; files that exist already are kept."""
+def make_ntuples(folder: Path, n_events: int, batch: int = 200_000, n_files: int = N_FILES) -> list[Path]:
+    """`n_files` files with `n_events` in all; files that exist already are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    per_file = n_events // N_FILES
-    for i_file in range(N_FILES):
+    per_file = n_events // n_files
+    for i_file in range(n_files):
         path = folder / f"sample_{i_file}.root"
         paths.append(path)
         if path.exists():
@@ -52,6 +52,21 @@ def make_ntuples(folder: Path, n_events: int, batch: int = 200_000) -> list[Path
                     tree = file.mktree(TREE, {name: values.dtype for name, values in columns.items()})
                 tree.extend(columns)
         part.rename(path)
+    return paths
+
+
+def make_misaligned_ntuples(folder: Path, n_events: int) -> list[Path]:
+    """The same, but every branch has one of eight sizes of baskets, between 30,000 and 200,000 entries."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"sample_{i_file}.root" for i_file in range(N_FILES)]
+    sizes = np.linspace(30_000, 200_000, 8).astype(int).tolist()
+    for i_file, path in enumerate(paths):
+        if not path.exists():
+            n = n_events // N_FILES
+            columns = _batch(np.random.default_rng(i_file), n, i_file * n)
+            part = path.with_suffix(".part")
+            write_misaligned(part, TREE, columns, {name: sizes[i % len(sizes)] for i, name in enumerate(columns)})
+            part.rename(path)
     return paths
 
 

@@ -179,7 +179,7 @@ class Description:
         for types, paths in self._kinds.items():
             here = dict(types)
             for name in self.branches:
-                found.setdefault(name, {}).setdefault(here.get(name, "float32"), []).extend(paths)
+                found.setdefault(name, {}).setdefault(here.get(name, "missing"), []).extend(paths)
         return [
             Difference(name, {what: tuple(paths) for what, paths in by_what.items()})
             for name, by_what in found.items()
@@ -196,7 +196,7 @@ class Description:
             "with one value only": [n for n, b in self.branches.items() if b.is_constant],
             "that are empty in every event": [n for n, s in readable.items() if s.n_values == 0 < s.n_events],
         }
-        return [f"{counted(len(names), self.noun)} {what}: {_listed(names)}" for what, names in lines.items() if names]
+        return [f"{counted(len(names), self.noun)} {what}: {listed(names)}" for what, names in lines.items() if names]
 
 
 def counted(n: int, noun: str) -> str:
@@ -219,6 +219,7 @@ def _sum(first: int | None, second: int | None) -> int | None:
     return None if first is None or second is None else first + second
 
 
-def _listed(names: list[str], most: int = 4) -> str:
+def listed(names: list[str], most: int = 4) -> str:
+    """`a, b, c, d and 12 more`."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -12,6 +12,7 @@ from utils.preprocessing.pipe import FittedPipe, Step
 from utils.readers.skim import SkimFile
 
 BATCH_ROWS = 100_000
+BATCH_VALUES = 2**24  # at most, for wide events
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class EventSource:
 
     def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
         """All events in the order of the skim, at most `batch_rows` rows of the skim at a time."""
+        batch_rows = min(batch_rows, max(1, BATCH_VALUES // max(1, len(self.data.feature_names))))
         for start in range(0, self.data.skim.n_rows, batch_rows):
             low, high = np.searchsorted(self.rows_N, [start, start + batch_rows])
             if low == high:

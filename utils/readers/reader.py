@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -338,12 +338,10 @@ class Reader(ABC):
             return [start, start]
         stored = [name for name in present if name not in self._fills]
         common = self._common_offsets(stored) if stored else []
+        ends = [*(offset for offset in common if start < offset < stop), stop]
         borders = [start]
-        for offset in [*(o for o in common if start < o < stop), stop]:
-            while offset - borders[-1] > 2 * n_chunk:
-                borders.append(borders[-1] + n_chunk)
-            if offset - borders[-1] >= n_chunk or offset == stop:
-                borders.append(int(offset))
+        while borders[-1] < stop:
+            borders.append(_next_border(ends, borders[-1], n_chunk))
         return borders
 
     def _common_offsets(self, names: Sequence[str]) -> list[int]:
@@ -416,6 +414,15 @@ class Reader(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _next_border(ends: Sequence[int], first: int, n_chunk: int) -> int:
+    """Where a chunk that begins at `first` ends: at the last of `ends` that `n_chunk` reaches, unless that would be less
+    than half a chunk; else at the first beyond, unless that would be more than one and a half; else anywhere."""
+    beyond = bisect_right(ends, first + n_chunk)
+    if beyond == len(ends) or (beyond > 0 and ends[beyond - 1] - first > n_chunk / 2):
+        return ends[beyond - 1]
+    return ends[beyond] if ends[beyond] - first < 1.5 * n_chunk else first + n_chunk
 
 
 class _Pieces:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,9 +61,19 @@ def _filters(compression: str) -> dict[str, Any]:
 
 def _template(schema: SkimSchema) -> h5py.File:
     """A file in memory with one row in every group, written by pandas."""
+    described = tuple(
+        (group, tuple((name, dtype.str) for name, dtype in dtypes.items())) for group, dtypes in schema.groups.items()
+    )
+    return h5py.File(io.BytesIO(_template_image(described)), "r")
+
+
+@lru_cache(maxsize=4)
+def _template_image(described: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]) -> bytes:
+    """The bytes of that file, for groups of (column, type): a worker makes many skims of the same schema."""
     store = pd.HDFStore("template.h5", mode="w", driver="H5FD_CORE", driver_core_backing_store=0)
     try:
-        for group, dtypes in schema.groups.items():
+        for group, columns_of_group in described:
+            dtypes = {name: np.dtype(text) for name, text in columns_of_group}
             columns = {name: ["x"] if dtype.kind == "S" else np.zeros(1, dtype) for name, dtype in dtypes.items()}
             frame = pd.DataFrame(columns)
             if group in TEXT_GROUPS:
@@ -71,10 +82,10 @@ def _template(schema: SkimSchema) -> h5py.File:
             else:
                 store.put(group, frame, format="fixed", track_times=False)
         handle: Any = store._handle
-        image = handle.get_file_image()
+        image: bytes = handle.get_file_image()
     finally:
         store.close()
-    return h5py.File(io.BytesIO(image), "r")
+    return image
 
 
 def _extendable(group: h5py.Group, name: str, template: h5py.Dataset, filters: dict[str, Any]) -> h5py.Dataset:

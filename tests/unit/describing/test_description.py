@@ -18,7 +18,7 @@ from utils.describing.report import page, to_dict
 from utils.describing.run import PARTS, run_describe
 from utils.describing.spec import DescribeSpec
 from utils.describing.storing import load_part, part_name, save_part
-from utils.describing.tables import aligned, branch_lines, collection_lines, difference_lines
+from utils.describing.tables import aligned, branch_lines, collection_lines, difference_groups, difference_lines
 from utils.errors import ConfigError, InputFileError, MissingColumnError
 
 Ntuple = Callable[..., Path]
@@ -110,6 +110,7 @@ def test_where_files_differ(ntuple: Ntuple, tmp_path: Path) -> None:
     assert (
         dict(difference_lines(description))["trigger"] == "missing in 1 of 3 (c.root); bool in 2 of 3 (a.root, b.root)"
     )
+    assert ["trigger", "missing in 1 of 3 (c.root)"] in difference_groups(description)
     assert "Where the files differ: 3 branches" in page(description, "three", 0)
     assert describe_files(paths[:2]).differences() == []
 

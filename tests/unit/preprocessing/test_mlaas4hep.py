@@ -585,7 +585,9 @@ def test_stale_specs_are_an_error(make: Make, tmp_path: Path, change: Callable[[
 def test_specs_of_the_training_serve_other_files(make: Make, tmp_path: Path, folder: Path) -> None:
     make()
     specs = f"specs={tmp_path}/skims/global-specs.json"
-    spec, _ = make({}, None, specs, f"files=[{folder}/f1.root]", f"output_path={tmp_path}/pred", kind="prediction_data")
+    spec, _ = make(
+        {"nevts": 9}, None, specs, f"files=[{folder}/f1.root]", f"output_path={tmp_path}/pred", kind="prediction_data"
+    )
     assert [sample.name for sample in spec.input_samples] == ["f1"]
     assert spec.order == "input" and spec.nevts == -1
     assert spec.class_names == ()
