@@ -119,4 +119,4 @@ def compare(runs: Mapping[str, list[Run]]) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    run_benchmark("reading", parser(__doc__ or "", 16_000_000).parse_args(), SIDES, compare, prepare=["prepare"])
+    run_benchmark("reading", parser(__doc__ or "", 10_000_000).parse_args(), SIDES, compare, prepare=["prepare"])

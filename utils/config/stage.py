@@ -18,7 +18,16 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from utils.config.build import MISSING_VALUE
-from utils.config.compose import VERSION_BASE, Composed, Composition, Source, composed, hydra_overrides, spec_from
+from utils.config.compose import (
+    VERSION_BASE,
+    Composed,
+    Composition,
+    Source,
+    composed,
+    hydra_overrides,
+    spec_from,
+    with_files,
+)
 from utils.config.help import stage_help
 from utils.config.hydra_errors import as_config_errors
 from utils.config.schema import defaults_of
@@ -152,7 +161,7 @@ class Stage:
         def job(config: DictConfig) -> None:
             OmegaConf.set_struct(config, False)
             try:
-                built: Composed[Any] = spec_from(spec_type, Composition(source, config))
+                built: Composed[Any] = spec_from(spec_type, with_files(Composition(source, config), spec_type))
             except CrossfoldError as error:
                 _fail(error, CONFIG_EXIT)
             self._run(built)

@@ -43,12 +43,10 @@ def with_templates(
         value = _selected(config, f.name)
         if not isinstance(value, str) or value in (*get_args(hints[f.name]), "???"):
             continue
-        file = _file(value, f.name, [str(own) for own in get_args(hints[f.name])], [d / kind for d in folders])
-        template: Any = OmegaConf.load(file)
-        # Null there stands for "as the file has it", so that a config may list the key without choosing.
-        given = {key: None for key in template if key in config and config._get_node(key)._is_none()}
-        own: Any = OmegaConf.masked_copy(config, [key for key in config if key != f.name and key not in given])
-        config = OmegaConf.unsafe_merge(template, own)
+        own = [str(choice) for choice in get_args(hints[f.name])]
+        file = _file(value, f.name, own, [folder / kind for folder in (*folders, SHIPPED)])
+        rest = OmegaConf.masked_copy(config, [str(key) for key in config if key != f.name])
+        config = typing.cast("DictConfig", OmegaConf.unsafe_merge(OmegaConf.load(file), rest))
         content = yaml.load(file.read_text(), Loader=yaml.BaseLoader)  # noqa: S506 (the loader that makes only text)
         layers.append(origin.Layer(file, "", content, False))
     return config, layers
@@ -64,11 +62,10 @@ def _selected(config: DictConfig, key: str) -> Any:
 def _file(value: str, key: str, own: list[str], folders: list[Path]) -> Path:
     if value.endswith(".yaml") and Path(value).is_file():
         return Path(value)
-    searched = [*folders, SHIPPED / f"{key}s"]
-    found = next((folder / f"{value}.yaml" for folder in searched if (folder / f"{value}.yaml").is_file()), None)
+    found = next((folder / f"{value}.yaml" for folder in folders if (folder / f"{value}.yaml").is_file()), None)
     if found is not None:
         return found
-    names = [*own, *_names(searched)]
+    names = [*own, *_names(folders)]
     raise ConfigError(
         f"'{value}' is no {key}", where=key, nearest=nearest_name(value, names), remedy=f"Use {', '.join(names)}."
     )

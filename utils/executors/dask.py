@@ -1,11 +1,13 @@
 """Tasks in a Dask cluster: on this machine, behind a scheduler that runs somewhere, or in a batch system."""
 
 import logging
+import pickle
 import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from distributed.diagnostics.plugin import UploadFile
 from distributed.scheduler import KilledWorker
 
 from utils.errors import ExecutorError
-from utils.executors.call import PACKAGE, call, code_hash, environment
+from utils.executors.call import PACKAGE, Environment, call, code_hash, environment
 from utils.executors.run import MAX_ATTEMPTS, Function, Outcomes, Task, lost_too_often
 from utils.executors.spec import ExecutorSpec
 from utils.factory import Factory
@@ -59,7 +61,7 @@ class DaskWorkers:
             job = uuid.uuid4().hex[:8]
             by_key = {f"crossfold-{job}-{i}": task for i, task in enumerate(tasks)}
             futures = [
-                client.submit(call, function, task.argument, expected, key=key, pure=False)
+                client.submit(pickle.loads, _Work(function, task.argument, expected).pickled(), key=key, pure=False)
                 for key, task in by_key.items()
             ]
             stack.callback(_forget, client, futures)
@@ -107,6 +109,23 @@ class DaskWorkers:
             _wait(client)
             waited += 1
         return client
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A call that is made where it is unpickled, which is in a worker: schedulers know nothing of our modules, and look
+    into what is given to them.
+    """
+
+    function: Function
+    argument: Any
+    expected: Environment | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return call, (self.function, self.argument, self.expected)
+
+    def pickled(self) -> bytes:
+        return pickle.dumps(self)
 
 
 def _wait(client: Any) -> None:

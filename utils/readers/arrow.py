@@ -203,6 +203,7 @@ class Cursor:
 
     def read(self, start: int, stop: int) -> Any:
         """A table of the rows in [start, stop); fewer where the batches end."""
+        key, self._key = self._key, ()  # nothing can go on where reading failed
         parts = []
         while True:
             if self._batch is None:
@@ -218,6 +219,7 @@ class Cursor:
             self._first, self._batch = end, None
             if end == stop:
                 break
+        self._key = key
         return pa.Table.from_batches(parts, self._schema)
 
 

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from utils.errors import InputFileError, nearest_name
+from utils.readers.jagged import OFFSETS, JaggedGroup, StoredImages
 
 _SKIM_METADATA = "metadata"
 _INDEX = "index"
@@ -29,21 +30,10 @@ _FILTERS = {
     32026: "blosc2",
 }
 _BLOSC_CODECS = ("blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd")
-# All that a pickled list of names is made of.
+# The tokens of a pickle that carry a name.
 _NAME_TOKENS = {
-    "UNICODE",
-    "BINUNICODE",
-    "SHORT_BINUNICODE",
-    "BINUNICODE8",
-    "STRING",
-    "INT",
-    "BININT",
-    "BININT1",
-    "LONG",
-}
-_LIST_TOKENS = {
-    *("PROTO", "FRAME", "MARK", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "STOP"),
-    *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING"),
+    *("INT", "BININT", "BININT1", "BININT2", "LONG"),
 }
 
 
@@ -63,6 +53,7 @@ class Place:
     value : NumPy's name of the type of a single number.
     missing : the text that stands for a missing one.
     categories : what codes mean.
+    lists : reads the column, where it is of a jagged group or of the images of a skim.
     unreadable : why it cannot be read.
     """
 
@@ -76,6 +67,7 @@ class Place:
     value: str = ""
     missing: str | None = None
     categories: Any = None
+    lists: JaggedGroup | StoredImages | None = None
     unreadable: str | None = None
 
     @property
@@ -98,7 +90,8 @@ def find_columns(file: Any, path: str, object_name: str | None) -> tuple[str | N
     if object_name is None:
         if _SKIM_METADATA in file and any(_pandas_type(file[name]) for name in tables if name != "/"):
             groups = [name for name in tables if _pandas_type(file[name])]
-            return None, [place for name in groups for place in _columns_of(file[name])]
+            places = [place for name in groups for place in _columns_of(file[name])]
+            return None, [*places, *_lists_of_skim(file, path, places[0].n_rows)]
         if len(tables) != 1 and "/" not in tables:
             what = "several tables" if tables else "no table: no group with datasets"
             raise InputFileError(f"the file holds {what}", where=path, remedy=_remedy(tables))
@@ -180,6 +173,19 @@ def _columns_of(group: Any) -> Iterator[Place]:
     return _side_by_side(group)
 
 
+def _lists_of_skim(file: Any, path: str, n_rows: int) -> Iterator[Place]:
+    """The columns of jagged groups, as `GROUP.COLUMN`, and the images of a skim."""
+    for name, group in file.get("jagged", {}).items():
+        stored = JaggedGroup(group, n_rows, f"{path}:jagged/{name}")
+        for column, dtype in stored.dtypes.items():
+            place = Place(f"{name}.{column}", group[column], n_rows, (column,), kind="jagged", value=dtype.name)
+            yield replace(place, lists=stored)
+    for name, item in file.get("images", {}).items():
+        images = StoredImages.open(item, n_rows, f"{path}:images/{name}")
+        dataset = item if isinstance(item, h5py.Dataset) else item[OFFSETS]
+        yield Place(name, dataset, n_rows, shape=images.shape, value="float32", lists=images)
+
+
 # --- pandas ---
 
 
@@ -234,7 +240,7 @@ def _pandas_table(table: Any) -> Iterator[Place]:
         names = _names_in_pickle(table.attrs.get(f"{field}_kind", b""))
         dtype = table.dtype[field]
         width = dtype.shape[0] if dtype.shape else 1
-        if names is None or len(names) != width:
+        if len(names) != width:  # whatever that is, it does not name these columns
             names = [field] if width == 1 else [f"{field}_{j}" for j in range(width)]
         base = _place(field, table, dtype.base, _member_type(table.id.get_type(), field), (field,))
         stored, meta = _text(table.attrs, f"{field}_dtype"), _text(table.attrs, f"{field}_meta")
@@ -257,18 +263,13 @@ def _with_categories(codes: Place, table: Any) -> Place:
     return replace(codes, value="float64", categories=np.array([*values, np.nan], dtype=np.float64))
 
 
-def _names_in_pickle(content: Any) -> list[str] | None:
-    """The texts and integers of a pickled list of them; None for anything else. Nothing is loaded."""
-    names = []
+def _names_in_pickle(content: Any) -> list[str]:
+    """The texts and integers in a pickled list of names. Its tokens are listed; nothing is loaded."""
     try:
-        for opcode, argument, _ in pickletools.genops(bytes(content)):
-            if opcode.name in _NAME_TOKENS:
-                names.append(str(argument))
-            elif opcode.name not in _LIST_TOKENS:
-                return None
+        tokens = list(pickletools.genops(bytes(content)))
     except (TypeError, ValueError):
-        return None
-    return names
+        return []
+    return [str(argument) for opcode, argument, _ in tokens if opcode.name in _NAME_TOKENS]
 
 
 # --- plain HDF5 ---

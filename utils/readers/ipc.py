@@ -91,7 +91,10 @@ class ArrowFile(ArrowTable):
         n_rows = next((int(i) for i in self._starts if i > 0), 0)
         if not wanted or n_rows == 0:
             return super().bytes_per_event(names)
-        return float(self._table(wanted, 0, n_rows).nbytes / n_rows)
+        try:
+            return float(self._table(wanted, 0, n_rows).nbytes / n_rows)
+        except (OSError, pa.ArrowException):  # whoever reads the damaged entries is told so
+            return super().bytes_per_event(names)
 
     def _offsets(self, name: str) -> Sequence[int]:
         return sorted(set(self._starts.tolist()))

@@ -417,8 +417,8 @@ class Reader(ABC):
 
 
 def _next_border(ends: Sequence[int], first: int, n_chunk: int) -> int:
-    """Where a chunk that begins at `first` ends: at the last of `ends` that `n_chunk` reaches, unless that would be less
-    than half a chunk; else at the first beyond, unless that would be more than one and a half; else anywhere."""
+    """Where a chunk that begins at `first` ends: at the last of `ends` that `n_chunk` reaches, unless that is less than
+    half a chunk; else at the first beyond, unless that is more than one and a half; else anywhere."""
     beyond = bisect_right(ends, first + n_chunk)
     if beyond == len(ends) or (beyond > 0 and ends[beyond - 1] - first > n_chunk / 2):
         return ends[beyond - 1]
@@ -476,27 +476,28 @@ class _Pieces:
         offsets = self._offsets.get(name)
         return stop if offsets is None else min(int(offsets[bisect_left(offsets, stop)]), self._stop)
 
-    def _cut(self, name: str, values: Column | None, start: int, stop: int) -> Column:
+    def _cut(self, name: str, read: Column | None, start: int, stop: int) -> Column:
         """[start, stop) of what was kept and what was read; the rest is kept."""
+        parts = []
         first = start
         if name in self._kept:
             first, kept = self._kept.pop(name)
-            kept = kept[start - first :]
-            first = start
-            values = kept if values is None else _joined(kept, values)
-        assert values is not None
-        if first + len(values) > stop:
-            self._kept[name] = (stop, values[stop - first :])
-            values = values[: stop - first]
-        return values
+            parts.append(kept[start - first :])
+            first = start + len(parts[0])
+        if read is not None:
+            parts.append(read)
+        # Only what is wanted now is copied together; the rest stays where it was read to.
+        last = first + len(read) if read is not None else first
+        if last > stop:
+            self._kept[name] = (stop, parts[-1][len(parts[-1]) - (last - stop) :])
+            parts[-1] = parts[-1][: len(parts[-1]) - (last - stop)]
+        return _joined([part for part in parts if len(part) > 0] or parts[-1:])
 
 
-def _joined(first: Column, second: Column) -> Column:
-    if len(first) == 0:
-        return second
-    if isinstance(first, np.ndarray):
-        return np.concatenate([first, second])
-    return ak.concatenate([first, second])
+def _joined(parts: Sequence[Column]) -> Column:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else ak.concatenate(parts)
 
 
 class _Meter:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import awkward as ak
+from uproot.compression import Compression
 from uproot.interpretation.grouped import AsGrouped
 from uproot.interpretation.objects import AsStridedObjects
 
@@ -274,8 +275,11 @@ def _mended(interpretation: AsStridedObjects) -> AsStridedObjects:
 
 def _compression(branch: Any) -> str:
     """`ZSTD(5)`; `default(1)` where the file says no more than that; nothing without compression."""
-    level = int(branch.member("fCompress")) % 100
-    return str(branch.compression or f"default({level})") if level > 0 else ""
+    setting = int(branch.member("fCompress"))
+    if setting % 100 == 0 and branch.compressed_bytes < branch.uncompressed_bytes:
+        setting = int(branch.file.fCompress)  # uproot writes only this one
+    level = setting % 100
+    return str(Compression.from_code(setting) or f"default({level})") if level > 0 else ""
 
 
 def open_root(source: Source, object_name: str | None, *, file_index: int = 0) -> Reader:

@@ -98,6 +98,10 @@ def test_compound_datasets_side_by_side_are_records(tmp_path: Path) -> None:
     assert ak.to_numpy(found["tracks.d0"])[0].tolist() == [360, 361, 362, 363]
     assert found["jets"].pt.tolist() == list(range(90, 100))
     assert ak.to_numpy(ak.concatenate([c.columns["tracks.d0"] for c in chunks])).ravel().tolist() == list(range(4 * N))
+    with h5py.File(tmp_path / "alone.h5", "w") as file:
+        file["jets"] = jets
+    with Hdf5Table(str(tmp_path / "alone.h5")) as reader:
+        assert reader.branches == ("pt", "tag.b", "tag.good")
     with Hdf5Table(str(tmp_path / "a.h5"), "jets") as reader:
         assert reader.branches == ("pt", "tag.b", "tag.good")
         assert reader.where == f"{tmp_path}/a.h5:jets"

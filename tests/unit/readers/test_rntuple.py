@@ -159,7 +159,7 @@ def test_only_the_clusters_and_fields_that_are_needed_are_read_and_none_twice(
 
 def test_chunks_end_where_clusters_do(path: Path) -> None:
     with RootNTuple(str(path), "events") as ntuple:
-        assert [chunk.first_entry for chunk in ntuple.chunks(["x"], 66)] == [0, 70, 200]
+        assert [chunk.first_entry for chunk in ntuple.chunks(["x"], 100)] == [0, 70, 200]
 
 
 def test_no_entries(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ A function that is declared `preprocessing.vectorised = True` (or whose config s
 instead, with a dictionary of arrays, which is many times faster. The file was named by its user, and is executed.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -37,11 +38,23 @@ class RecordPreprocessing:
     types : column → type of one event's value, for every column that the function gives; None: look at what it gives,
         which is only right where every event is looked at together.
     vectorised : whether the function takes a chunk's arrays; it may also say so itself.
+    digest : of the file's content, which must still be the same; None: whatever it is.
     """
 
     def __init__(
-        self, file: str, uses: Sequence[str], types: Mapping[str, str] | None = None, vectorised: bool = False
+        self,
+        file: str,
+        uses: Sequence[str],
+        types: Mapping[str, str] | None = None,
+        vectorised: bool = False,
+        digest: str | None = None,
     ) -> None:
+        if digest is not None and digest != file_digest(file):
+            raise ConfigError(
+                "the file changed since this config was made from it",
+                where=file,
+                remedy="Start again from MLaaS4HEP's files, or take the digest out of chunk_transform.",
+            )
         self.file = file
         self.uses = tuple(uses)
         self.types = types
@@ -154,6 +167,12 @@ class RecordPreprocessing:
                 remedy="Give every record the same keys.",
             )
         return columns
+
+
+def file_digest(file: str) -> str | None:
+    """What changes with the file's content; None where there is no file."""
+    path = Path(file)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
 
 
 def load_function(file: str) -> Function:
