@@ -15,7 +15,6 @@ import pytest
 from tests.tasks import write
 from utils.config.compose import Source, composed, spec_from
 from utils.errors import ExecutorError
-from utils.executors import call as call_module
 from utils.executors import dask as dask_module
 from utils.executors.call import Environment, environment
 from utils.executors.run import Task, run_tasks
@@ -23,6 +22,7 @@ from utils.executors.spec import ExecutorSpec
 from utils.factory import Factory
 from utils.logs import captured_log
 from utils.preprocessing.flow import PreprocessResult, run_preprocessing
+from utils.preprocessing.parts import write_part
 from utils.preprocessing.spec import PcaSpec, PreprocessSpec, Process, Sample, ScalerSpec
 from utils.readers.skim import SkimFile
 
@@ -186,8 +186,7 @@ def test_a_scheduler_that_runs_somewhere_is_given_our_code(
 
 
 def test_a_failing_file_is_named(spec: Callable[..., PreprocessSpec], cluster: str, chain: Path) -> None:
-    """No branch is missing, but what is made of it is NaN in one file."""
-    bad = {"new_variables": {"z": "log(evt-1900)"}, "cont_features": ("x", "z")}
+    bad = {"new_variables": {"z": "log(x-100)"}, "cont_features": ("x", "z")}
     with pytest.raises(ValueError, match="NaN or infinite features.*'z'.*signal_0.root") as caught:
         run_preprocessing(spec(executor="dask", cluster=cluster, **bad))
     assert caught.value.__notes__ == [f"while working on {chain / 'signal_0.root'}"]
@@ -200,7 +199,7 @@ def test_workers_with_other_code_are_refused(cluster: str, tmp_path: Path, monke
     argument = {"path": str(tmp_path / "0"), "attempts": str(tmp_path / "attempts")}
     tasks = [Task("a.root", argument, tmp_path / "0")]
     with pytest.raises(ExecutorError, match=r"the code of Crossfold itself; numpy 1.0 in the job, \d"):
-        list(run_tasks(call_module.environment.__class__, tasks, ExecutorSpec("dask", 1, cluster), title="testing"))
+        list(run_tasks(write_part, tasks, ExecutorSpec("dask", 1, cluster), title="testing"))
 
 
 def test_no_scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ class MomentsAccumulator:
         count_F = one[0] + other[0]
         share_F = other[0] / np.maximum(count_F, 1.0)
         step_F = np.where(one[0] * other[0] > 0, other[3] - one[3], 0.0)
-        mean_F = one[3] + step_F * share_F
+        mean_F = np.where(one[0] > 0, one[3] + step_F * share_F, other[3])
         if self.with_covariance:
             between = (np.outer(step_F, step_F) * (one[0] * share_F)[:, None]).ravel()
         else:

@@ -13,9 +13,10 @@ import hdf5plugin  # noqa: F401 (registers its filters with HDF5)
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import InputFileError
+from utils.errors import CrossfoldError, InputFileError
 from utils.events import Column
 from utils.readers.hdf5_layout import Place, compression, find_columns
+from utils.readers.jagged import JaggedGroup
 from utils.readers.reader import ColumnInfo, LazyColumns, Reader, short_text
 from utils.readers.spec import Access
 from utils.readers.storage import Source
@@ -72,16 +73,9 @@ class Hdf5Table(Reader):
     def _find(self, object_name: str | None) -> tuple[str | None, list[Place]]:
         try:
             return find_columns(self._file, self.path, object_name)
-        except InputFileError:
+        except CrossfoldError:
             raise
-        except (
-            AttributeError,
-            KeyError,
-            OSError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:  # whatever is in a file
+        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:  # a damaged file
             raise InputFileError(
                 f"the list of columns cannot be read ({short_text(error)})",
                 where=self.where,
@@ -113,31 +107,25 @@ class Hdf5Table(Reader):
 
     def _describe(self, name: str) -> ColumnInfo:
         place = self._places[name]
-        stored = place.dataset
-        row_bytes = stored.dtype.itemsize * int(np.prod(stored.shape[1:], dtype=int))
-        is_fixed = place.kind in ("number", "bool") or (place.kind == "text" and stored.dtype.kind == "S")
-        n_bytes = n_stored = None
-        if place.unreadable is None and is_fixed and row_bytes:
-            value = np.dtype(place.value).itemsize if place.kind != "text" else stored.dtype.itemsize
-            in_row = value * int(np.prod(place.shape, dtype=int))
-            n_bytes = in_row * place.n_rows
-            n_stored = int(stored.id.get_storage_size() * min(in_row / row_bytes, 1.0))
-        return ColumnInfo(name, place.type, n_bytes, n_stored, compression(stored), place.unreadable)
+        n_bytes, n_stored = _sizes(place) if place.unreadable is None else (None, None)
+        return ColumnInfo(name, place.type, n_bytes, n_stored, compression(place.dataset), place.unreadable)
 
     def _offsets(self, name: str) -> Sequence[int]:
-        n_piece = self._piece_rows(self._places[name].dataset) or self._largest_piece
+        # All columns of a record lie in one dataset, or in lists, which may be cut anywhere.
+        first = name if name in self._places else self._fields_of(name)[0].name
+        n_piece = self._piece_rows(self._places[first]) or self._largest_piece
         return [*range(0, self.n_entries, n_piece), self.n_entries] if self.n_entries else [0]
 
-    def _piece_rows(self, dataset: Any) -> int:
+    def _piece_rows(self, place: Place) -> int:
         """Rows of an HDF5 chunk, or of several small ones; 0 where it may be cut anywhere."""
-        if dataset.chunks is None:
+        if place.dataset.chunks is None or place.lists is not None:
             return 0
-        n_chunk = int(dataset.chunks[0])
+        n_chunk = int(place.dataset.chunks[0])
         return n_chunk * -(-_FEWEST_ROWS // n_chunk)
 
     @cached_property
     def _largest_piece(self) -> int:
-        return max((self._piece_rows(place.dataset) for place in self._places.values()), default=0) or PIECE_ROWS
+        return max((self._piece_rows(place) for place in self._places.values()), default=0) or PIECE_ROWS
 
     def _is_record(self, name: str) -> bool:
         return any(place.fields and place.name.startswith(f"{name}.") for place in self._places.values())
@@ -148,14 +136,16 @@ class Hdf5Table(Reader):
         wanted = {
             name: self._places[name] for name in [*single, *(i.name for infos in records.values() for i in infos)]
         }
-        columns: dict[str, Column] = {}
-        in_order = sorted(wanted.values(), key=lambda place: str(place.dataset.name))
+        columns = {name: _read_lists(place, start, stop) for name, place in wanted.items() if place.lists}
+        others = [place for place in wanted.values() if place.lists is None]
+        in_order = sorted(others, key=lambda place: str(place.dataset.name))
         for _, places in groupby(in_order, key=lambda place: place.dataset.name):
             columns.update(_read(list(places), start, stop))
         found = {name: columns[name] for name in single}
         for name, infos in records.items():
             fields = {info.name.removeprefix(f"{name}."): columns[info.name] for info in infos}
-            found[name] = ak.zip(fields, depth_limit=1)
+            is_list = all(self._places[info.name].lists for info in infos)
+            found[name] = ak.zip(fields, depth_limit=None if is_list else 1)
         return found
 
     def _identifier(self) -> str:
@@ -171,6 +161,29 @@ class Hdf5Table(Reader):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _sizes(place: Place) -> tuple[int | None, int | None]:
+    """Size in memory and in the file [bytes], as far as HDF5 tells; a dataset of many columns is shared between them."""
+    stored = place.dataset
+    n_stored = int(stored.id.get_storage_size())
+    if isinstance(place.lists, JaggedGroup):
+        return int(stored.size) * stored.dtype.itemsize + 8 * place.n_rows, n_stored
+    if place.kind == "jagged" or (place.kind == "text" and stored.dtype.kind != "S"):
+        return None, None
+    value = stored.dtype.itemsize if place.kind == "text" else np.dtype(place.value).itemsize
+    in_row = value * int(np.prod(place.shape, dtype=int))
+    row_bytes = stored.dtype.itemsize * int(np.prod(stored.shape[1:], dtype=int))
+    is_elsewhere = place.lists is not None and stored.shape[1:] != place.shape  # sparse images
+    return in_row * place.n_rows, None if is_elsewhere else int(n_stored * min(in_row / max(row_bytes, 1), 1.0))
+
+
+def _read_lists(place: Place, start: int, stop: int) -> Column:
+    """A column of a skim's jagged groups, or its images."""
+    if isinstance(place.lists, JaggedGroup):
+        return place.lists.read(place.fields, start, stop)[place.fields[0]]
+    assert place.lists is not None
+    return ak.from_numpy(place.lists.read(start, stop), regulararray=True)
 
 
 def _read(places: Sequence[Place], start: int, stop: int) -> dict[str, Column]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -309,16 +309,19 @@ class Reader(ABC):
         n_ahead = 1 if n_threads or self.source.local_path is None else 0
         with thread_pool(n_threads) as threads, thread_pool(n_ahead) as ahead:
             pieces = _Pieces(self, present, threads, meter, stop)
-            waiting: deque[Future[dict[str, Column]]] = deque()
-            ranges = list(pairwise(borders))
+            waiting: deque[tuple[int, int, Future[dict[str, Column]]]] = deque()
+            ranges = pairwise(borders)
             try:
-                for i, (first, last) in enumerate(ranges):
-                    for piece in ranges[i : i + 1 + n_ahead][len(waiting) :]:
-                        waiting.append(ahead.submit(pieces.next, *piece))
+                while True:
+                    for first, last in islice(ranges, 1 + n_ahead - len(waiting)):
+                        waiting.append((first, last, ahead.submit(pieces.next, first, last)))
+                    if not waiting:
+                        break
+                    first, last = waiting[0][:2]
                     # Nothing here may hold on to the columns: the caller decides how long they live.
-                    yield self._chunk(waiting.popleft().result(), first, last, wanted)
+                    yield self._chunk(waiting.popleft()[2].result(), first, last, wanted)
             finally:
-                for future in waiting:
+                for _, _, future in waiting:
                     future.cancel()
                 meter.finish()
 
@@ -330,19 +333,20 @@ class Reader(ABC):
 
     def borders(self, names: Iterable[str], n_events: int, start: int, stop: int) -> list[int]:
         """Entries start … stop, about `n_events` apart, at which reading these columns is divided best."""
-        return self._borders(self.require(names), n_events, start, stop)
+        return list(self._borders(self.require(names), n_events, start, stop))
 
-    def _borders(self, present: Sequence[str], n_chunk: int, start: int, stop: int) -> list[int]:
+    def _borders(self, present: Sequence[str], n_chunk: int, start: int, stop: int) -> Iterator[int]:
         """Entries start … stop, about `n_chunk` apart, where the stored pieces of all columns end if that is near."""
         if stop <= start:
-            return [start, start]
+            yield from (start, start)
+            return
         stored = [name for name in present if name not in self._fills]
         common = self._common_offsets(stored) if stored else []
         ends = [*(offset for offset in common if start < offset < stop), stop]
-        borders = [start]
-        while borders[-1] < stop:
-            borders.append(_next_border(ends, borders[-1], n_chunk))
-        return borders
+        yield start
+        while start < stop:
+            start = _next_border(ends, start, n_chunk)
+            yield start
 
     def _common_offsets(self, names: Sequence[str]) -> list[int]:
         """Entries at which the stored pieces of all columns begin or end."""
