@@ -59,7 +59,7 @@ def draw(image: ImageSpec, columns: Mapping[str, Objects]) -> Images:
     for view, (first, second) in enumerate(image.views):
         column_M, row_M = bins[first], bins[second]
         inside = np.flatnonzero((column_M >= 0) & (row_M >= 0))
-        cells.append((event_M + (view * height + column_M) * width + row_M)[inside])
+        cells.append((event_M + (view * height + row_M) * width + column_M)[inside])
         objects.append(inside)
     drawn = np.concatenate(cells)
     # All objects of a cell in their order, so that a sum is the same wherever the event stands in a chunk.

@@ -164,7 +164,7 @@ class Hdf5Table(Reader):
 
 
 def _sizes(place: Place) -> tuple[int | None, int | None]:
-    """Size in memory and in the file [bytes], as far as HDF5 tells; a dataset of many columns is shared between them."""
+    """Size in memory and in the file [bytes], as far as HDF5 tells; columns of one dataset share what it takes."""
     stored = place.dataset
     n_stored = int(stored.id.get_storage_size())
     if isinstance(place.lists, JaggedGroup):

@@ -279,7 +279,10 @@ def _compression(branch: Any) -> str:
     if setting % 100 == 0 and branch.compressed_bytes < branch.uncompressed_bytes:
         setting = int(branch.file.fCompress)  # uproot writes only this one
     level = setting % 100
-    return str(Compression.from_code(setting) or f"default({level})") if level > 0 else ""
+    try:
+        return str(Compression.from_code(setting) or f"default({level})") if level > 0 else ""
+    except ValueError:  # reading needs no setting: every basket says how it is compressed
+        return f"unknown({setting})"
 
 
 def open_root(source: Source, object_name: str | None, *, file_index: int = 0) -> Reader:
