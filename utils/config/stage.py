@@ -37,6 +37,7 @@ from utils.logs import quiet_third_party, setup_logging
 # Exit codes: the configuration is wrong, nothing was started; the stage started and met an error of the user's.
 CONFIG_EXIT = 2
 STAGE_EXIT = 1
+INTERRUPTED_EXIT = 130  # as a shell has it
 
 # Where Hydra would make folders and log files for every job of a multirun.
 _MULTIRUN_SETTINGS = {
@@ -152,6 +153,8 @@ class Stage:
             self.function(built.spec, built.config) if wants_config else self.function(built.spec)
         except CrossfoldError as error:
             _fail(error, STAGE_EXIT)
+        except KeyboardInterrupt:
+            _fail_with("interrupted", INTERRUPTED_EXIT)
 
     def _through_hydra(self, options: argparse.Namespace) -> Callable[[], None]:
         """What only Hydra's own machinery does: several jobs, `--info`, shell completion."""

@@ -1,6 +1,7 @@
 """Moments over blocks of entries: NumPy's, whatever is missing, and the same to the bit when parts are put together."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_parts_put_together(borders: list[int]) -> None:
     rows = values(3, missing=0.3)
     edges = [0, *(border * BLOCK for border in borders), N]
     whole = MomentsAccumulator(4, n_padded=3)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         part = MomentsAccumulator(4, n_padded=3, keep_blocks=True)
         part.add(0, np.arange(start, stop), rows[start:stop])
         whole.sums.add_sums(np.array(part.sums.blocks))

@@ -158,6 +158,14 @@ def test_pieces_that_do_not_add_up_are_an_error(path: str, name: str) -> None:
         list(reader.chunks([name], 10))
 
 
+def test_a_column_that_cannot_be_read_says_why(path: str) -> None:
+    with Memory(path, dict.fromkeys(CONTENT, ())) as reader:
+        reader._columns = {"flat": ColumnInfo("flat", "TRefArray", unreadable="uproot knows no TRefArray")}  # type: ignore[misc]
+        assert not reader.is_flat("flat")
+        with pytest.raises(InputFileError, match=r"column 'flat' \(TRefArray\) cannot be read \(uproot knows no TRef"):
+            list(reader.chunks(["flat"]))
+
+
 def test_selected_and_excluded_columns(path: str) -> None:
     def visible(**access: Any) -> tuple[str, ...]:
         reader = Memory(path, dict.fromkeys(CONTENT, ()))
