@@ -175,7 +175,9 @@ class _Spill:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._writers = [self._stack.enter_context(SkimWriter(path, self._schema)) for path in self.paths]
+        self._writers = [
+            self._stack.enter_context(SkimWriter(path, self._schema, durable=False)) for path in self.paths
+        ]
         return self
 
     def add(self, block: Block, keys_R: NDArray[np.uint64], edges: Sequence[int]) -> None:

@@ -450,30 +450,32 @@ class _Pieces:
             last = self._end_of_piece(name, stop)
             if last > first or start == stop:
                 by_range.setdefault((first, last), []).append(name)
-        columns = self._read(by_range)
-        n_bytes = sum(int(values.nbytes) for values in columns.values())
-        for name in self._names:
-            columns[name] = self._cut(name, columns.pop(name, None), start, stop)
+        columns, n_bytes = self._read(by_range, start, stop)
+        in_order = {n: columns.pop(n) if n in columns else self._cut(n, None, start, stop) for n in self._names}
         self._meter.add(start, stop, n_bytes, time.perf_counter() - began)
-        return columns
+        return in_order
 
-    def _read(self, by_range: Mapping[tuple[int, int], Sequence[str]]) -> dict[str, Column]:
-        """The columns of every range; ranges side by side where the format can, because pieces that end at different
-        entries would otherwise be decompressed one after the other."""
+    def _read(
+        self, by_range: Mapping[tuple[int, int], Sequence[str]], start: int, stop: int
+    ) -> tuple[dict[str, Column], int]:
+        """Those columns of [start, stop) of which something must be read, and how much that was [bytes].
 
-        def read(part: tuple[tuple[int, int], Sequence[str]]) -> dict[str, Column]:
+        Ranges are read side by side where the format can: pieces that end at different entries would otherwise be
+        decompressed, and joined with what was kept, one after the other.
+        """
+
+        def read(part: tuple[tuple[int, int], Sequence[str]]) -> tuple[dict[str, Column], int]:
             (first, last), names = part
-            return self._reader._read(names, first, last, self._threads)
+            columns = self._reader._read(names, first, last, self._threads)
+            n_bytes = sum(int(values.nbytes) for values in columns.values())
+            return {name: self._cut(name, columns.pop(name), start, stop) for name in names}, n_bytes
 
-        columns: dict[str, Column] = {}
         if len(by_range) > 1 and self._reader.loads_in_parallel:
             with thread_pool(self._reader.access.n_threads) as pool:
-                for part in pool.map(read, by_range.items()):
-                    columns.update(part)
+                parts = list(pool.map(read, by_range.items()))
         else:
-            for item in by_range.items():
-                columns.update(read(item))
-        return columns
+            parts = [read(part) for part in by_range.items()]
+        return {name: values for columns, _ in parts for name, values in columns.items()}, sum(n for _, n in parts)
 
     def _end_of_piece(self, name: str, stop: int) -> int:
         """The end of the stored piece that entry `stop` − 1 lies in, as far as it is wanted at all."""

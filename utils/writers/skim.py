@@ -7,8 +7,9 @@ can only store as a pickle, so that group alone has pandas' table format. Readin
 
 import io
 import json
-from collections.abc import Mapping
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +51,27 @@ class SkimSchema:
         names = [name for columns in self.groups.values() for name in columns]
         twice = sorted({name for name in names if names.count(name) > 1})
         assert not twice, f"columns in two groups: {twice}"
+
+
+@contextmanager
+def _written(part: Path) -> Iterator[h5py.File]:
+    """The file to write, closed at the end whatever happens.
+
+    HDF5 writes out what it still holds when it closes; where that fails, as on a full disk, the process crashes later
+    on. After an error it therefore writes to memory, a few megabytes, instead of the file, which is not to be kept.
+    """
+    file = h5py.File(part, "w", rdcc_nbytes=CACHE_BYTES, rdcc_nslots=10_007)
+    try:
+        yield file
+        file.flush()
+    except BaseException:
+        discarded = os.memfd_create(part.name)
+        os.ftruncate(discarded, part.stat().st_size)
+        os.dup2(discarded, file.id.get_vfd_handle())
+        os.close(discarded)
+        raise
+    finally:
+        file.close()
 
 
 def _filters(compression: str) -> dict[str, Any]:
@@ -176,10 +198,17 @@ class SkimWriter:
     schema : the columns of every group.
     compression : `none`, `blosc:lz4` or `blosc:zstd`.
     overwrite : whether an existing file may be replaced.
+    durable : as for :func:`atomic_output`.
     """
 
     def __init__(
-        self, path: str | Path, schema: SkimSchema, *, compression: str = "none", overwrite: bool = False
+        self,
+        path: str | Path,
+        schema: SkimSchema,
+        *,
+        compression: str = "none",
+        overwrite: bool = False,
+        durable: bool = True,
     ) -> None:
         self.path = Path(path)
         groups = {group: columns for group, columns in schema.groups.items() if columns}
@@ -187,12 +216,13 @@ class SkimWriter:
         self.n_rows = 0
         self._compression = compression
         self._overwrite = overwrite
+        self._durable = durable
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            part = stack.enter_context(atomic_output(self.path, overwrite=self._overwrite))
-            self._file = stack.enter_context(h5py.File(part, "w", rdcc_nbytes=CACHE_BYTES, rdcc_nslots=10_007))
+            part = stack.enter_context(atomic_output(self.path, overwrite=self._overwrite, durable=self._durable))
+            self._file = stack.enter_context(_written(part))
             self._create_groups()
             self._stack = stack.pop_all()
         return self

@@ -31,7 +31,8 @@ def refusal(text):
         "a @ b", "a << 2", "a >> 1", "a < 'x'", "await a", "yield a", "import os", "a; b", "a = 1", "a == 1 # b",
         "a && b", "a || b", "!a", "a b", "(a", "a)", "a)+(b", "", "  ", "a\0", "print(a)", "a.sum()",
         "a.__class__.__bases__", "a.b.__class__", "a._b", "_a.b", "__a.b", "a.__init__.b", "(a + b).c", "a[b].c",
-        "a().b", "(1).real", "'x'.y", "np.a.b", "ak.a", "math.a.b", "numpy.a", "awkward.a", "a.b.c(d)", "a.b()", "a.__call__(b)",
+        "a().b", "(1).real", "'x'.y", "np.a.b", "ak.a", "math.a.b", "numpy.a", "awkward.a", "a.b.c(d)", "a.b()",
+        "a.__call__(b)",
         "np.nth(a, 0)", "x.y(a)", "a^2", "2^a", "a & 0.5", "~1.5", "'a' == 1",
     ],
 )  # fmt: skip

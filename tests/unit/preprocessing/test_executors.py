@@ -470,3 +470,21 @@ def test_a_part_that_two_workers_make_at_once(job: Callable[..., PreprocessSpec]
     assert (task.result / "0.h5").stat() == mark
     assert list(parts.folder.iterdir()) == [task.result]
     assert next(run_tasks(write_part, [task], ExecutorSpec(), title="")).worker == ""
+
+
+def test_parts_from_before_a_crash_of_the_machine_are_made_again(job: Callable[..., PreprocessSpec]) -> None:
+    """They may never have reached the disk; those of workers elsewhere have, before they were done."""
+    spec = job(workers=1)
+    parts = parts_of(spec)
+    parts.prepare()
+    inputs = open_inputs(spec)
+    with DuplicateAudit() as audit:
+        one_pass = _Pass(spec, inputs, spec.output_samples, spec.input_samples, audit)
+        first, second, third, *_ = parts.tasks(one_pass.prototype(), one_pass.moments)
+    for task, durable in ((first, False), (second, True), (third, False)):
+        write_part(replace(task.argument, durable=durable))
+    (first.result / "boot_id").write_text("an earlier start")
+    with captured_log() as messages:
+        run_preprocessing(spec)
+    assert "1 parts from before this machine was started are made again" in messages
+    assert "2 of 8 tasks were already done" in messages
