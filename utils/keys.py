@@ -4,9 +4,7 @@ from dataclasses import field
 from typing import Any, Literal
 
 
-def key(
-    doc: str, *, unresolved: Literal["keep"] | None = None, templates: str | None = None, **options: Any
-) -> Any:
+def key(doc: str, *, unresolved: Literal["keep"] | None = None, templates: str | None = None, **options: Any) -> Any:
     """A dataclass field with its documentation; `options` as for `dataclasses.field`, without default: required.
 
     `unresolved="keep"` is for a config that is only carried along: values that it lacks (`???`) are no error here.
