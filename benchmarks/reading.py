@@ -52,7 +52,7 @@ def prepare(options: Options) -> Result:
 
 def _ours(kind: str, options: Options) -> Result:
     from benchmarks.ntuples import TREE
-    from utils.readers.root import RootTree
+    from utils.readers.root.tree import RootTree
     from utils.readers.spec import Access, ChunkSize
 
     paths, n_rows, total = _ntuples(options, kind), 0, 0.0

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import uproot
 
-from utils.readers.root import RootTree
+from utils.readers.root.tree import RootTree
 from utils.writers.friend import FriendTreeWriter, prediction_columns
 
 pytestmark = pytest.mark.root

@@ -13,7 +13,7 @@ from utils.events.identity import as_integers
 from utils.inference.scoring import EntryRange
 from utils.preprocessing.spec import ADDED_COLUMNS
 from utils.readers.formats import open_reader
-from utils.readers.locations import expand_paths
+from utils.readers.places.locations import expand_paths
 from utils.readers.reader import Reader
 from utils.readers.skim import SkimFile
 from utils.readers.spec import Access

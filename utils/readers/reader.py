@@ -26,8 +26,8 @@ import numpy as np
 from utils.errors import CrossfoldError, InputFileError, MissingColumnError, nearest_name
 from utils.events import Chunk, Column
 from utils.logs import duration, get_logger, size
+from utils.readers.places.storage import Source
 from utils.readers.spec import Access, ChunkSize
-from utils.readers.storage import Source
 from utils.readers.threads import thread_pool
 
 logger = get_logger(__name__)

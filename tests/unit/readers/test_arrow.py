@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from utils.errors import DataError, InputFileError, MissingColumnError
-from utils.readers import parquet
+from utils.readers.arrow import parquet
+from utils.readers.arrow.ipc import ArrowFile
+from utils.readers.arrow.parquet import ParquetTable
 from utils.readers.formats import open_reader
-from utils.readers.ipc import ArrowFile
-from utils.readers.parquet import ParquetTable
 from utils.readers.reader import Reader
 from utils.readers.spec import Access
 

@@ -23,7 +23,7 @@ from utils.events import Column
 from utils.logs import captured_log
 from utils.readers import reader as reader_module
 from utils.readers.reader import ColumnInfo, LazyColumns, Reader
-from utils.readers.root import RootTree
+from utils.readers.root.tree import RootTree
 from utils.readers.spec import Access, ChunkSize
 
 N = 400

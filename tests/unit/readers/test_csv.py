@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from tests.integration.servers import file_server
 from utils.errors import DataError, InputFileError, MissingColumnError, OutputError
 from utils.logs import captured_log
-from utils.readers.csv_file import CsvFile
 from utils.readers.spec import Access
+from utils.readers.text.csv_file import CsvFile
 
 
 class SmallBlocks(CsvFile):

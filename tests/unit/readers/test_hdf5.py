@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from tests.skims import toy_events, write_skim
 from utils.errors import InputFileError, MissingColumnError, SkimError
-from utils.readers import hdf5
 from utils.readers.formats import open_reader
-from utils.readers.hdf5 import Hdf5Table
+from utils.readers.hdf5 import table as hdf5
+from utils.readers.hdf5.table import Hdf5Table
 from utils.readers.spec import Access
 from utils.writers.jagged import ImageLayout
 from utils.writers.skim import SkimSchema, SkimWriter

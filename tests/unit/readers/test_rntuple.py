@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.errors import DataError, InputFileError, MissingColumnError
-from utils.readers.rntuple import RootNTuple
-from utils.readers.root import RootTree, open_root
-from utils.readers.storage import Source
+from utils.readers.places.storage import Source
+from utils.readers.root.rntuple import RootNTuple
+from utils.readers.root.tree import RootTree, open_root
 
 CLUSTERS = (70, 130, 1, 99)
 N = sum(CLUSTERS)

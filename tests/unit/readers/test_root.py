@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.errors import InputFileError, MissingColumnError
-from utils.readers.locations import expand_paths
-from utils.readers.root import RootTree
+from utils.readers.places.locations import expand_paths
+from utils.readers.root.tree import RootTree
 
 N = 1000
 BASKETS = (13, 170, N)

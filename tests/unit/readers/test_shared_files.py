@@ -11,7 +11,7 @@ import uproot
 
 from utils.errors import CrossfoldError, InputFileError
 from utils.logs import captured_log
-from utils.readers.root import RootTree
+from utils.readers.root.tree import RootTree
 
 # Trees of each file (a wrong name where it has none), and branches (records and groups too) that cannot be read.
 FILES: dict[str, tuple[list[str], set[str]]] = {

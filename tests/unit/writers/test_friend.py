@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.errors import OutputError
-from utils.readers.root import RootTree
+from utils.readers.root.tree import RootTree
 from utils.writers.friend import FriendTreeWriter, prediction_columns
 from utils.writers.friend_check import verify_friend
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from utils.errors import InputFileError
 from utils.logs import get_logger
-from utils.readers.remote import Entry, Remote, check_url, open_connection, scheme_of
+from utils.readers.places.remote import Entry, Remote, check_url, open_connection, scheme_of
+from utils.readers.places.storage import Source, missing_file
 from utils.readers.spec import Access
-from utils.readers.storage import Source, missing_file
 
 logger = get_logger(__name__)
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from utils.errors import CrossfoldError, InputFileError
 from utils.events import Column
-from utils.readers.hdf5_layout import Place, compression, find_columns
+from utils.readers.hdf5.layout import Place, compression, find_columns
 from utils.readers.jagged import JaggedGroup
+from utils.readers.places.storage import Source
 from utils.readers.reader import ColumnInfo, LazyColumns, Reader, short_text
 from utils.readers.spec import Access
-from utils.readers.storage import Source
 
 # Pieces of what is stored in one piece, or in very small ones [rows].
 PIECE_ROWS = 65_536

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from utils.errors import InputFileError, OutputError
 from utils.logs import progress, size
+from utils.readers.places.storage import Source
 from utils.readers.reader import short_text
-from utils.readers.storage import Source
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 _COPY_BYTES = 1 << 20

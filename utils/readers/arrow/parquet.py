@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.errors import InputFileError
-from utils.readers.arrow import ArrowTable, Cursor, Leaf, arrow_file
+from utils.readers.arrow.table import ArrowTable, Cursor, Leaf, arrow_file
+from utils.readers.places.storage import Source
 from utils.readers.reader import short_text
 from utils.readers.spec import Access
-from utils.readers.storage import Source
 
 # Row groups of more than twice that are decoded in pieces of it: a row group may be a whole file. [rows]
 PIECE_ROWS = 65_536

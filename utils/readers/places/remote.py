@@ -258,14 +258,14 @@ def scheme_of(path: str) -> str | None:
 
 
 PROTOCOLS = {
-    "root": "utils.readers.xrootd:XrootdRemote",
-    "roots": "utils.readers.xrootd:XrootdRemote",
-    "xroot": "utils.readers.xrootd:XrootdRemote",
-    "http": "utils.readers.protocols:HttpRemote",
-    "https": "utils.readers.protocols:HttpRemote",
-    "webhdfs": "utils.readers.protocols:HdfsRemote",
-    "hdfs": "utils.readers.protocols:HdfsRemote",
-    "s3": "utils.readers.protocols:S3Remote",
+    "root": "utils.readers.places.xrootd:XrootdRemote",
+    "roots": "utils.readers.places.xrootd:XrootdRemote",
+    "xroot": "utils.readers.places.xrootd:XrootdRemote",
+    "http": "utils.readers.places.protocols:HttpRemote",
+    "https": "utils.readers.places.protocols:HttpRemote",
+    "webhdfs": "utils.readers.places.protocols:HdfsRemote",
+    "hdfs": "utils.readers.places.protocols:HdfsRemote",
+    "s3": "utils.readers.places.protocols:S3Remote",
 }
 
 

@@ -14,11 +14,11 @@ import xxhash
 from uproot.behaviors.RNTuple import _fill_container_dict
 
 from utils.events import Column
+from utils.readers.places.storage import Source
 from utils.readers.reader import ColumnInfo, LazyColumns, Reader, short_text
 from utils.readers.records import leaves, pick, records, without_missing
-from utils.readers.rootfile import NTUPLES, RootFile
+from utils.readers.root.file import NTUPLES, RootFile
 from utils.readers.spec import Access
-from utils.readers.storage import Source
 
 # What the converter from TTree calls the collections that it finds; their fields also appear under their own names.
 _CONVERTED = re.compile(r"_collection\d+")

@@ -9,7 +9,7 @@ import uproot.source.chunk
 from uproot.source.coalesce import CoalesceConfig, coalesce_requests
 from uproot.source.futures import TrivialFuture
 
-from utils.readers.remote import ByteRange, Remote
+from utils.readers.places.remote import ByteRange, Remote
 
 # A tree's header, and the beginning of its description, come in pieces of a few hundred bytes: these are read together.
 _AHEAD_BYTES = 64 * 1024

@@ -16,11 +16,11 @@ from uproot.interpretation.objects import AsStridedObjects
 
 from utils.events import Column
 from utils.logs import get_logger
+from utils.readers.places.storage import Source
 from utils.readers.reader import ColumnInfo, LazyColumns, Reader, short_text
 from utils.readers.records import COMPONENTS, leaves, pick, records
-from utils.readers.rootfile import NTUPLES, TREES, RootFile
+from utils.readers.root.file import NTUPLES, TREES, RootFile
 from utils.readers.spec import Access
-from utils.readers.storage import Source
 
 logger = get_logger(__name__)
 
@@ -291,7 +291,7 @@ def open_root(source: Source, object_name: str | None, *, file_index: int = 0) -
     try:
         name = file.choose(object_name, (*TREES, *NTUPLES))
         if file.classes[name.partition(";")[0]] in NTUPLES:
-            from utils.readers.rntuple import RootNTuple
+            from utils.readers.root.rntuple import RootNTuple
 
             return RootNTuple(source, name, file_index=file_index, file=file)
         return RootTree(source, name, file_index=file_index, file=file)

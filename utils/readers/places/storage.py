@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from utils.errors import InputFileError, nearest_name
-from utils.readers.remote import Remote, Status, open_connection, scheme_of
-from utils.readers.remote_file import open_remote
+from utils.readers.places.remote import Remote, Status, open_connection, scheme_of
+from utils.readers.places.remote_file import open_remote
 from utils.readers.spec import Access
 
 
@@ -41,7 +41,7 @@ class Source:
                     f"'{self.path}' is a folder, not a file", remedy="Name the files, or use a glob such as *.root."
                 )
             if self.access.copy_inputs or not self._status.has_parts or self._status.size is None:
-                from utils.readers.cache import local_copy
+                from utils.readers.places.cache import local_copy
 
                 self._local = local_copy(remote, self._status)
         finally:
@@ -68,7 +68,7 @@ class Source:
         """What `uproot.open` takes: the file, and options."""
         if self._local is not None:
             return {str(self._local): None}, {}
-        from utils.readers.remote_root import uproot_handler
+        from utils.readers.places.root_source import uproot_handler
 
         return {self.path: None}, {"handler": uproot_handler(self._connection(), self.size)}
 

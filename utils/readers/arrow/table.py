@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from utils.errors import DataError, InputFileError
 from utils.events import Column
+from utils.readers.places.storage import Source
 from utils.readers.reader import ColumnInfo, LazyColumns, Reader
 from utils.readers.records import leaves, pick, records
-from utils.readers.storage import Source
 
 # What pandas and Dask add when they write a table.
 _INDEX = re.compile(r"__index_level_\d+__|__null_dask_index__")

@@ -22,9 +22,9 @@ import pyarrow.csv
 from utils.errors import DataError, InputFileError
 from utils.events import Column
 from utils.logs import get_logger
-from utils.readers.csv_types import NULLS, NUMBER, ColumnFacts, is_number
 from utils.readers.reader import ColumnInfo, short_text
-from utils.readers.text import BOM, Block, TextReader
+from utils.readers.text.blocks import BOM, Block, TextReader
+from utils.readers.text.csv_types import NULLS, NUMBER, ColumnFacts, is_number
 
 logger = get_logger(__name__)
 

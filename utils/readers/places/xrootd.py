@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from utils.errors import CrossfoldError, InputFileError
-from utils.readers.remote import ByteRange, Entry, Remote, Status
+from utils.readers.places.remote import ByteRange, Entry, Remote, Status
 from utils.readers.spec import Access
 
 # What the protocol's error numbers mean (XProtocol.hh); the client's own are in XrdClStatus.hh.

@@ -17,10 +17,10 @@ import pyarrow as pa
 
 from utils.errors import InputFileError
 from utils.logs import get_logger, progress, size
-from utils.readers.plain import open_plain
+from utils.readers.places.storage import Source
 from utils.readers.reader import Reader
 from utils.readers.spec import Access
-from utils.readers.storage import Source
+from utils.readers.text.plain import open_plain
 
 logger = get_logger(__name__)
 

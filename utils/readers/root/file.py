@@ -7,8 +7,8 @@ from typing import Any
 import uproot
 
 from utils.errors import InputFileError, nearest_name
+from utils.readers.places.storage import Source
 from utils.readers.reader import short_text
-from utils.readers.storage import Source
 
 TREES = ("TTree", "TNtuple", "TNtupleD", "TChain")
 NTUPLES = ("ROOT::RNTuple", "ROOT::Experimental::RNTuple")

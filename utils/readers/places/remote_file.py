@@ -5,7 +5,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from typing import Any, BinaryIO, cast
 
-from utils.readers.remote import ByteRange, Remote
+from utils.readers.places.remote import ByteRange, Remote
 
 # What is kept for small reads, and how much of it is fetched at once when a file is read from block to block.
 _BLOCK_BYTES = 256 * 1024

@@ -12,7 +12,7 @@ import aiohttp
 import fsspec
 
 from utils.errors import InputFileError
-from utils.readers.remote import ByteRange, EarlyEndError, Entry, Remote, Status
+from utils.readers.places.remote import ByteRange, EarlyEndError, Entry, Remote, Status
 from utils.readers.spec import Access
 
 T = TypeVar("T")

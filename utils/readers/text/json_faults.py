@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from utils.readers.json_types import ITEM, BigIntegers, Node, Path
+from utils.readers.text.json_types import ITEM, BigIntegers, Node, Path
 
 _KINDS = {
     "number": "a number",

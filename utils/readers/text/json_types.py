@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from utils.readers.text import memory_of
+from utils.readers.text.blocks import memory_of
 
 # Where a value lies: the names of fields; `[]` stands for the values of a list.
 Path = tuple[str, ...]

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from utils.errors import InputFileError
-from utils.readers.arrow import ArrowTable, Cursor, Leaf, arrow_file
+from utils.readers.arrow.table import ArrowTable, Cursor, Leaf, arrow_file
+from utils.readers.places.storage import Source
 from utils.readers.reader import short_text
 from utils.readers.spec import Access
-from utils.readers.storage import Source
 
 _FILE_MAGIC = b"ARROW1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from utils.errors import InputFileError
 from utils.logs import duration, get_logger, size
-from utils.readers.remote import Remote, Status
+from utils.readers.places.remote import Remote, Status
 from utils.readers.spec import Access
 
 logger = get_logger(__name__)

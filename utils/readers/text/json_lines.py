@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from utils.errors import InputFileError
-from utils.readers.arrow import ArrowTable, Leaf
-from utils.readers.json_faults import Seen, describe, find_fault, lines, look_at
-from utils.readers.json_types import ITEM, Conflict, Node, Path, reduced, settled, values_at
+from utils.readers.arrow.table import ArrowTable, Leaf
 from utils.readers.reader import short_text
-from utils.readers.text import BOM, Block, TextReader
+from utils.readers.text.blocks import BOM, Block, TextReader
+from utils.readers.text.json_faults import Seen, describe, find_fault, lines, look_at
+from utils.readers.text.json_types import ITEM, Conflict, Node, Path, reduced, settled, values_at
 
 _ONE_PER_LINE = "Write one record per line, for example: jq -c '.[]' OLD > NEW."
 

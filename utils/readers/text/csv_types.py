@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from utils.readers.text import memory_of
+from utils.readers.text.blocks import memory_of
 
 # What stands for "no value", beside nothing and spaces: the ways in which programs write it.
 NULLS = [
