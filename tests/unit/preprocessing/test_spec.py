@@ -108,5 +108,6 @@ def test_samples_that_are_none(value: Any, message: str) -> None:
 
 
 def test_shuffle_is_short_for_an_order(spec: Callable[..., PreprocessSpec]) -> None:
-    assert spec(shuffle=True).order == spec(order="shuffled").order == "shuffled"
+    paths = Path("in"), Path("out")
+    assert spec(*paths, shuffle=True).order == spec(*paths, order="shuffled").order == "shuffled"
     assert "contradict" in str(refused(spec, shuffle=True, order="mixed"))
