@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from utils.describing.files import PartResult
 from utils.describing.statistics import ColumnStatistics
-from utils.readers.reader import ColumnInfo, Fingerprint
+from utils.readers.columns import ColumnInfo
+from utils.readers.reader import Fingerprint
 
 
 @dataclass

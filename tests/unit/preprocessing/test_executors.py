@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -393,6 +394,7 @@ def slow(chain: Path, tmp_path: Path, job: Callable[..., PreprocessSpec]) -> Cal
     file.write_text(
         f"""
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -488,3 +490,38 @@ def test_parts_from_before_a_crash_of_the_machine_are_made_again(job: Callable[.
         run_preprocessing(spec)
     assert "1 parts from before this machine was started are made again" in messages
     assert "2 of 8 tasks were already done" in messages
+
+
+def test_types_are_those_of_the_first_file(
+    job: Callable[..., PreprocessSpec], copy: Path, ntuple: Any, toy_file: Any
+) -> None:
+    """What fits into them is converted, what does not is the same error as where one process does everything."""
+    columns = toy_file(80, 22)
+    ntuple(copy / "taus_2.root", {**columns, "njets": columns["njets"].astype(np.int8)})
+    spec = job(copy, cat_features=(), misc_features=("evt", "njets"))
+    result = run_preprocessing(spec)
+    with SkimFile(result.outputs["train"]) as skim:
+        assert skim.dtype("njets") == np.int32
+    ntuple(copy / "taus_2.root", {**columns, "njets": columns["njets"].astype(np.float64)})
+    messages = []
+    for executor in ("serial", "processes"):
+        with pytest.raises(DataError, match="'njets' is float64 here, but int32 in the first file") as caught:
+            run_preprocessing(replace(spec, executor=executor, overwrite=True))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_part_is_made_without_threads(job: Callable[..., PreprocessSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has one core, and helpers would only compete with the other workers."""
+    spec = job()
+    inputs, parts = open_inputs(spec), parts_of(spec)
+    with DuplicateAudit() as audit:
+        one_pass = _Pass(spec, inputs, spec.output_samples, spec.input_samples, audit)
+        task = parts.tasks(one_pass.prototype(), one_pass.moments)[0]
+
+    def start(self: threading.Thread) -> None:
+        raise AssertionError(f"{self.name} is started")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    write_part(task.argument)
+    assert task.result.is_dir()

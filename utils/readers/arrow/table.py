@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from utils.errors import DataError, InputFileError
 from utils.events import Column
+from utils.readers.columns import ColumnInfo, LazyColumns
 from utils.readers.places.storage import Source
-from utils.readers.reader import ColumnInfo, LazyColumns, Reader
+from utils.readers.reader import Reader
 from utils.readers.records import leaves, pick, records
 
 # What pandas and Dask add when they write a table.

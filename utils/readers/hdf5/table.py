@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from utils.errors import CrossfoldError, InputFileError
 from utils.events import Column
+from utils.readers.columns import ColumnInfo, LazyColumns
 from utils.readers.hdf5.layout import Place, compression, find_columns
 from utils.readers.jagged import JaggedGroup
 from utils.readers.places.storage import Source
-from utils.readers.reader import ColumnInfo, LazyColumns, Reader, short_text
+from utils.readers.reader import Reader, short_text
 from utils.readers.spec import Access
 
 # Pieces of what is stored in one piece, or in very small ones [rows].

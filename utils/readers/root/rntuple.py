@@ -14,8 +14,9 @@ import xxhash
 from uproot.behaviors.RNTuple import _fill_container_dict
 
 from utils.events import Column
+from utils.readers.columns import ColumnInfo, LazyColumns
 from utils.readers.places.storage import Source
-from utils.readers.reader import ColumnInfo, LazyColumns, Reader, short_text
+from utils.readers.reader import Reader, short_text
 from utils.readers.records import leaves, pick, records, without_missing
 from utils.readers.root.file import NTUPLES, RootFile
 from utils.readers.spec import Access

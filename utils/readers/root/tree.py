@@ -16,8 +16,9 @@ from uproot.interpretation.objects import AsStridedObjects
 
 from utils.events import Column
 from utils.logs import get_logger
+from utils.readers.columns import ColumnInfo, LazyColumns
 from utils.readers.places.storage import Source
-from utils.readers.reader import ColumnInfo, LazyColumns, Reader, short_text
+from utils.readers.reader import Reader, short_text
 from utils.readers.records import COMPONENTS, leaves, pick, records
 from utils.readers.root.file import NTUPLES, TREES, RootFile
 from utils.readers.spec import Access

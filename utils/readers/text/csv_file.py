@@ -22,7 +22,8 @@ import pyarrow.csv
 from utils.errors import DataError, InputFileError
 from utils.events import Column
 from utils.logs import get_logger
-from utils.readers.reader import ColumnInfo, short_text
+from utils.readers.columns import ColumnInfo
+from utils.readers.reader import short_text
 from utils.readers.text.blocks import BOM, Block, TextReader
 from utils.readers.text.csv_types import NULLS, NUMBER, ColumnFacts, is_number
 
