@@ -94,7 +94,7 @@ test: $(VENV)/.dev check ## everything that is checked
 	pytest -q -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 benchmark: $(VENV)/.dev ## what benchmarks/ measures, as ratios
-	@for name in describe preprocess training prediction; do echo "== $$name"; python -m benchmarks.$$name; done
+	@for name in reading describe preprocess executors padding training prediction; do echo "== $$name"; python -m benchmarks.$$name; done
 
 clean: ## caches and the demo's data; runs and other data stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache outputs multirun data/htt

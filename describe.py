@@ -45,7 +45,7 @@ def report(described: "Described") -> None:
         "Collections": (tables.collection_lines(description), tables.COLLECTION_HEADER),
         "Cannot be read": (tables.unreadable_lines(description), tables.UNREADABLE_HEADER),
         "Files": (tables.file_lines(description), tables.FILE_HEADER),
-        "Where the files differ": (tables.difference_lines(description), tables.DIFFERENCE_HEADER),
+        "Where the files differ": (tables.difference_groups(description), tables.DIFFERENCE_HEADER),
     }
     del lists["Branches" if len(description.branches) > MOST_LINES else "Collections"]
     if len(description.files) == 1:

@@ -25,6 +25,7 @@ def main(spec: "PredictSpec") -> "list[SamplePrediction]":
 
     The run ID is enough: paths, samples and features are those the run was trained with.
     """
+    from utils.inference.parallel import Scorer
     from utils.inference.predict import default_misc, predict_friend, predict_table
     from utils.inference.scoring import TrainingInputs, check_pipe_file
     from utils.tracking.tracked_run import PREDICTION_CONFIG, TrackedRun
@@ -39,7 +40,12 @@ def main(spec: "PredictSpec") -> "list[SamplePrediction]":
     check_pipe_file(spec.input_pipe_file, ensemble)
     training = TrainingInputs.of(skim_metadata)
     results = []
-    with tempfile.TemporaryDirectory() as scratch:
+    skims = [complete.input_of(sample) for sample in complete.names]
+    kept = Path(spec.output_path) / f".{run.run_id}.scores"
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Scorer(ensemble, training, spec, skims, spec.executor_spec, kept) as scorer,
+    ):
         folder = Path(spec.output_path) / run.run_id if for_datacards else Path(scratch)
         for sample in complete.names:
             skim, output = complete.input_of(sample), folder / complete.output_of(sample)
@@ -47,13 +53,14 @@ def main(spec: "PredictSpec") -> "list[SamplePrediction]":
                 result = predict_friend(
                     sample, skim, complete.original_of(sample), output, ensemble, training,
                     tree_name=spec.orig_tree_name, friend_tree_name=spec.output_tree_name,
-                    misc_features=spec.misc_features, reading=spec, overwrite=spec.overwrite,
+                    misc_features=spec.misc_features, reading=spec, scorer=scorer, overwrite=spec.overwrite,
                 )  # fmt: skip
             else:
                 misc = default_misc(skim, train_config) if spec.misc_features is None else spec.misc_features
                 result = predict_table(
-                    sample, skim, output, ensemble, training, misc, reading=spec, overwrite=spec.overwrite
-                )
+                    sample, skim, output, ensemble, training, misc,
+                    reading=spec, scorer=scorer, overwrite=spec.overwrite,
+                )  # fmt: skip
             if spec.log_predictions or not for_datacards:
                 run.log_prediction(output, sample)
             results.append(result)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from utils.preprocessing.spec import PreprocessSpec
 
 
+LISTED_FILES = 20
+
+
 @stage(
     config_path="configs/preprocess/training_data",
     config_name="htt",
@@ -31,8 +34,21 @@ def main(spec: "PreprocessSpec", config: Mapping[str, Any]) -> "PreprocessResult
     from utils.preprocessing.flow import run_preprocessing
 
     result = run_preprocessing(spec, config)
+    report_files(result)
     report(result)
     return result
+
+
+def report_files(result: "PreprocessResult") -> None:
+    """Print what every file cost; of many files, the slowest."""
+    from utils.logs import duration, rate, summary
+
+    files, title = result.files, "Files"
+    if len(files) > LISTED_FILES:
+        title = f"The {LISTED_FILES} slowest of {len(files):,} files"
+        files = tuple(sorted(files, key=lambda file: file.seconds, reverse=True)[:LISTED_FILES])
+    rows = [[f.path, f.n_read, duration(f.seconds), rate(f.n_read, f.seconds), f.worker] for f in files]
+    summary(title, rows, ["file", "events", "time", "speed", "by"])
 
 
 def report(result: "PreprocessResult") -> None:
@@ -63,7 +79,11 @@ def report(result: "PreprocessResult") -> None:
         skims.append([str(path), result.n_rows[node], ", ".join(f"{name} {n:,}" for name, n in counts)])
     summary("Skims", skims, ["file", "events", "classes"])
     seconds, n_bytes = result.seconds, result.n_bytes
-    summary("Read", {"events": result.n_read, "speed": f"{rate(result.n_read, seconds)}, {size(n_bytes / seconds)}/s"})
+    totals = {"events": result.n_read, "speed": f"{rate(result.n_read, seconds)}, {size(n_bytes / seconds)}/s"}
+    if result.peak_bytes:
+        totals["workers"] = len(result.peak_bytes)
+        totals["largest memory of a worker"] = size(max(result.peak_bytes.values()))
+    summary("Read", totals)
 
 
 if __name__ == "__main__":

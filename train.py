@@ -79,14 +79,15 @@ def main(spec: "TrainSpec", config: Mapping[str, Any]) -> TrainResult:
             mark_fast(recorder)
         goes_on = has_started(recorder)
         if not goes_on:
-            log_origin(recorder, config, skim.metadata, spec.train_file)
+            log_origin(recorder, spec, config, skim.metadata)
         user_steps: dict[str, Any] = {step.target: step.load() for step in spec.steps}
         data = SkimData.open(skim, spec.cont_features, spec.cat_features, user_steps, spec.task, spec.targets)
         training = open_training_set(data, spec)
         if goes_on:
-            check_unchanged(recorder, config, training, Path(scratch))
+            check_unchanged(recorder, spec, config, training, Path(scratch))
         log_training_set(recorder, training, spec)
         mark_started(recorder, training)
+        logger.info("run %s%s", run.info.run_id, ", which goes on" if goes_on else "")
         logger.info("%s: %s events, folds %s", spec.train_file, f"{skim.n_rows:,}", training.fold_counts)
 
         def ensemble_of(*models: "Estimator") -> RoutedEnsemble:

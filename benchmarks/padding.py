@@ -83,7 +83,7 @@ def ours(options: Options) -> Result:
     """Our reader, and `filled_matrix`."""
     import numpy as np
 
-    import utils.readers.root  # noqa: F401 (imports are not timed)
+    import utils.readers.root.tree  # noqa: F401 (imports are not timed)
     from utils.preprocessing.jagged import objects_of
     from utils.preprocessing.padding import Kept, fill_matrix
     from utils.readers.formats import open_reader

@@ -8,7 +8,7 @@ from benchmarks.sides import DEFAULT_FOLDER, HEADER, ROOT, Row, table
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-BENCHMARKS = ("describe", "preprocess", "training", "prediction")
+BENCHMARKS = ("reading", "describe", "preprocess", "executors", "padding", "training", "prediction")
 
 
 def filled(document: str, results: dict[str, dict[str, object]]) -> str:

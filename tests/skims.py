@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from utils.events import hash_identity
+from utils.preprocessing.fitting import fit_pipe
 from utils.preprocessing.moments import MomentsAccumulator
-from utils.preprocessing.pipe import FittedPipe, Scaler, Step, fit_pipe
+from utils.preprocessing.pipe import FittedPipe, Scaler, Step
 from utils.readers.skim import SkimFile
 from utils.writers.skim import SkimSchema, SkimWriter
 

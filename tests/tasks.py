@@ -24,7 +24,7 @@ def write(argument: dict[str, Any]) -> None:
     if "error" in argument:
         raise MissingColumnError("no branch 'ptt'", where=str(path), nearest="pt", remedy="Mend it.")
     if "bug" in argument:
-        raise Unpicklable(lambda: 1)
+        raise UnpicklableError(lambda: 1)
     time.sleep(argument.get("seconds", 0.0))
     if "warning" in argument:
         logger.warning("%s", argument["warning"])
@@ -35,5 +35,5 @@ def write(argument: dict[str, Any]) -> None:
         path.write_text(str(os.getpid()))
 
 
-class Unpicklable(Exception):
+class UnpicklableError(Exception):
     """An error that cannot be sent."""

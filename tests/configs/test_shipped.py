@@ -53,6 +53,27 @@ def test_a_shipped_config_composes(folder: str, name: str, choices: tuple[str, .
     assert "???" not in built.config.values()
 
 
+EXECUTORS = sorted(path.stem for path in (CONFIGS / "executors").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_an_executor_can_be_named_in_any_config(name: str, tmp_path: Path) -> None:
+    """By name in ours, in a user's, and in a user's file itself; what is said there wins over the executor's file."""
+    kind = spec_type("preprocess")
+    needed = ["year=2018", "input_path=/data"]
+    ours = composed(Source.of(CONFIGS / "preprocess/training_data", "htt", [*needed, f"executor={name}"]), kind)
+    spec = spec_from(kind, ours).spec
+    assert spec.executor == "dask"
+    assert spec.workers > 1
+    (tmp_path / "mine.yaml").write_text(
+        "input_path: /data\ninput_samples: [{a: {A: {class: 0}}}]\ncont_features: [pt]\noutput_path: /skims\n"
+        f"executor: {name}\ncluster: {{memory: 7 GB}}\n"
+    )
+    mine = spec_from(kind, composed(Source.of(tmp_path, "mine", ["workers=3"]), kind)).spec
+    assert (mine.executor, mine.workers, mine.cluster.params["memory"]) == ("dask", 3, "7 GB")
+    assert {**mine.cluster.params, "memory": ""} == {**spec.cluster.params, "memory": ""}
+
+
 def test_every_stage_has_a_config() -> None:
     assert {folder for folder, _, _ in cases()} == set(STAGES)
 
@@ -62,6 +83,11 @@ def test_every_file_is_composed_by_something() -> None:
     for folder, name, choices in cases():
         script, needed = STAGES[folder]
         composition = composed(Source.of(CONFIGS / folder, name, [*needed, *choices]), spec_type(script))
+        reached |= {layer.file.resolve() for layer in composition.layers}
+    script, needed = STAGES["preprocess/training_data"]
+    for name in EXECUTORS:
+        named = [*needed, f"executor={name}"]
+        composition = composed(Source.of(CONFIGS / "preprocess/training_data", "htt", named), spec_type(script))
         reached |= {layer.file.resolve() for layer in composition.layers}
     shipped = {path.resolve() for path in CONFIGS.rglob("*.yaml") if "local" not in path.parts}
     assert {str(path.relative_to(ROOT)) for path in shipped - reached} == set()

@@ -363,6 +363,7 @@ def test_a_column_that_is_missing_can_be_filled(case: Case, path: Path) -> None:
     assert_equal(columns["evt"], case.events()["evt"][3:9])
 
 
+@pytest.mark.filterwarnings("ignore:Writing an empty DataFrame")
 def test_a_table_without_rows_gives_one_chunk_of_its_types(case: Case, tmp_path: Path) -> None:
     case.write(tmp_path / "empty", case.events(0))
     try:

@@ -84,7 +84,7 @@ def test_two_nanoaod_files_of_different_making(nanoaod: Path, new_workplace: Cal
     skim = place.folder / "skims" / "for_prediction" / "NanoAODv5_sample.h5"
     run_id = place.train(
         "analysis=nanoaod_dimuon", "train_file=skims/train.h5", "n_splits=2", "xtrain_split_feature=event",
-        "model_param.num_iterations=30", "folds.tolerance=1", "class_to_info=null",
+        "model_param.num_iterations=30", "folds.tolerance=1", "class_to_info=null", "weight_name=null",
         f"prediction_data.input_path={nanoaod}", f"prediction_data.output_path={skim.parent}",
         "prediction_data.input_samples=[NanoAODv5_sample,nanoAOD_2015_CMS_Open_Data_ttbar]",
     )  # fmt: skip

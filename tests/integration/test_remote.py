@@ -31,7 +31,7 @@ from utils.preprocessing.flow import run_preprocessing
 from utils.preprocessing.inputs import open_inputs
 from utils.preprocessing.spec import PreprocessSpec, Process, Sample
 from utils.readers.formats import open_reader
-from utils.readers.locations import expand_paths
+from utils.readers.places.locations import expand_paths
 from utils.readers.skim import SkimFile
 from utils.readers.spec import Access, MissingBranches
 
@@ -222,7 +222,7 @@ def test_the_client_is_refused_after_tensorflow(tmp_path: Path) -> None:
     """The process would crash; an error is better. Without tensorflow here, a module of its name serves as well."""
     (tmp_path / "tensorflow.py").touch()
     program = (
-        "import tensorflow\nfrom utils.readers.storage import Source\n"
+        "import tensorflow\nfrom utils.readers.places.storage import Source\n"
         "try:\n    Source('root://127.0.0.1:1//a.root')\nexcept Exception as error:\n    print(error)\n"
     )
     done = subprocess.run(
@@ -235,7 +235,10 @@ def test_the_client_is_refused_after_tensorflow(tmp_path: Path) -> None:
 def test_the_client_before_tensorflow(xrootd: Served) -> None:
     pytest.importorskip("tensorflow", reason="tensorflow is not installed")
     url = f"{xrootd.address}//numbered/zz/zz_0.root"
-    program = f"import XRootD.client, tensorflow\nfrom utils.readers.storage import Source\nprint(Source({url!r}).size)"
+    program = (
+        "import XRootD.client, tensorflow\nfrom utils.readers.places.storage import Source\n"
+        f"print(Source({url!r}).size)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY, env=environment()
     )

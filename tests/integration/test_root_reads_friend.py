@@ -15,7 +15,7 @@ import pytest
 import uproot
 
 from utils.outputs import Outputs
-from utils.readers.root import RootTree
+from utils.readers.root.tree import RootTree
 from utils.writers.friend import FriendTreeWriter, prediction_columns
 
 pytestmark = pytest.mark.root

@@ -8,8 +8,9 @@ import pytest
 
 from docs.generate_reference import HERE, config_reference, expressions
 from utils.factory import Factory
+from utils.preprocessing.fitting import fit_pipe
 from utils.preprocessing.moments import MomentsAccumulator
-from utils.preprocessing.pipe import FittedPipe, Scaler, fit_pipe
+from utils.preprocessing.pipe import FittedPipe, Scaler
 
 ROOT = HERE.parent
 PAGES = sorted([*ROOT.glob("*.md"), *HERE.rglob("*.md")])

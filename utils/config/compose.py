@@ -7,7 +7,7 @@ must be one that the schema knows, or a helper variable that the config itself r
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +24,7 @@ from utils.config.overrides import prepared
 from utils.config.references import is_referenced, referenced_keys
 from utils.config.resolve import resolved, to_plain
 from utils.config.schema import completed, defaults_of, keeps_unresolved
+from utils.config.templates import with_templates
 from utils.errors import ConfigError, CrossfoldError, nearest_name
 
 S = TypeVar("S")
@@ -146,7 +147,19 @@ def composed(source: Source, spec_type: type | None) -> Composition:
     hydra = OmegaConf.masked_copy(config, "hydra")
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    return Composition(source, config, hydra, layers, groups)
+    return with_files(Composition(source, config, hydra, layers, groups), spec_type)
+
+
+def with_files(composition: Composition, spec_type: type | None) -> Composition:
+    """The composition with the files that values of it name, such as `executor=htcondor_cern`, put below it."""
+    if spec_type is None:
+        return composition
+    source = composition.source
+    folders = (source.folder, *source.folder.parents[:2])
+    if source.config_dir is not None:
+        folders = (source.config_dir, *folders)
+    config, files = with_templates(spec_type, composition.config, folders)
+    return replace(composition, config=config, layers=[*files, *composition.layers])
 
 
 def hydra_overrides(source: Source, spec_type: type | None) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from utils.config.build import MISSING_VALUE, expected
 from utils.factory import Factory
@@ -23,7 +23,7 @@ class Key:
 
 
 def keys_of(spec_type: type, prefix: str = "") -> Iterator[Key]:
-    """Every key of a spec, those of nested dataclasses as `outer.inner`."""
+    """Every key of a spec, those of nested dataclasses as `outer.inner`, or `outer.NAME.inner` where there are many."""
     hints = typing.get_type_hints(spec_type)
     from_docstring = _documented(spec_type)
     for f in fields(spec_type):
@@ -34,7 +34,8 @@ def keys_of(spec_type: type, prefix: str = "") -> Iterator[Key]:
         nested = _nested(hints[f.name])
         yield Key(f"{prefix}{f.name}", expected(hints[f.name]), default, doc)
         if nested is not None and not hasattr(nested, "from_config"):
-            yield from keys_of(nested, f"{prefix}{f.name}.")
+            many = ".NAME" if get_origin(hints[f.name]) is Mapping else ""
+            yield from keys_of(nested, f"{prefix}{f.name}{many}.")
 
 
 def defaults_of(spec_type: type) -> dict[str, Any]:

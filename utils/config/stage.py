@@ -18,7 +18,16 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from utils.config.build import MISSING_VALUE
-from utils.config.compose import VERSION_BASE, Composed, Composition, Source, composed, hydra_overrides, spec_from
+from utils.config.compose import (
+    VERSION_BASE,
+    Composed,
+    Composition,
+    Source,
+    composed,
+    hydra_overrides,
+    spec_from,
+    with_files,
+)
 from utils.config.help import stage_help
 from utils.config.hydra_errors import as_config_errors
 from utils.config.schema import defaults_of
@@ -28,6 +37,7 @@ from utils.logs import quiet_third_party, setup_logging
 # Exit codes: the configuration is wrong, nothing was started; the stage started and met an error of the user's.
 CONFIG_EXIT = 2
 STAGE_EXIT = 1
+INTERRUPTED_EXIT = 130  # as a shell has it
 
 # Where Hydra would make folders and log files for every job of a multirun.
 _MULTIRUN_SETTINGS = {
@@ -143,6 +153,8 @@ class Stage:
             self.function(built.spec, built.config) if wants_config else self.function(built.spec)
         except CrossfoldError as error:
             _fail(error, STAGE_EXIT)
+        except KeyboardInterrupt:
+            _fail_with("interrupted", INTERRUPTED_EXIT)
 
     def _through_hydra(self, options: argparse.Namespace) -> Callable[[], None]:
         """What only Hydra's own machinery does: several jobs, `--info`, shell completion."""
@@ -152,7 +164,7 @@ class Stage:
         def job(config: DictConfig) -> None:
             OmegaConf.set_struct(config, False)
             try:
-                built: Composed[Any] = spec_from(spec_type, Composition(source, config))
+                built: Composed[Any] = spec_from(spec_type, with_files(Composition(source, config), spec_type))
             except CrossfoldError as error:
                 _fail(error, CONFIG_EXIT)
             self._run(built)

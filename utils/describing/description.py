@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from utils.describing.files import PartResult
 from utils.describing.statistics import ColumnStatistics
-from utils.readers.reader import ColumnInfo, Fingerprint
+from utils.readers.columns import ColumnInfo
+from utils.readers.reader import Fingerprint
 
 
 @dataclass
@@ -196,7 +197,7 @@ class Description:
             "with one value only": [n for n, b in self.branches.items() if b.is_constant],
             "that are empty in every event": [n for n, s in readable.items() if s.n_values == 0 < s.n_events],
         }
-        return [f"{counted(len(names), self.noun)} {what}: {_listed(names)}" for what, names in lines.items() if names]
+        return [f"{counted(len(names), self.noun)} {what}: {listed(names)}" for what, names in lines.items() if names]
 
 
 def counted(n: int, noun: str) -> str:
@@ -219,6 +220,7 @@ def _sum(first: int | None, second: int | None) -> int | None:
     return None if first is None or second is None else first + second
 
 
-def _listed(names: list[str], most: int = 4) -> str:
+def listed(names: list[str], most: int = 4) -> str:
+    """`a, b, c, d and 12 more`."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -10,8 +10,9 @@ from time import perf_counter
 from utils.describing.statistics import ColumnStatistics
 from utils.errors import DataError, InputFileError
 from utils.logs import get_logger
+from utils.readers.columns import ColumnInfo
 from utils.readers.formats import open_reader
-from utils.readers.reader import ColumnInfo, Fingerprint, Reader
+from utils.readers.reader import Fingerprint, Reader
 from utils.readers.spec import Access, ChunkSize
 
 logger = get_logger(__name__)

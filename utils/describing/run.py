@@ -16,7 +16,7 @@ from utils.errors import InputFileError
 from utils.executors.call import peak_bytes
 from utils.executors.run import Task, run_tasks
 from utils.executors.spec import ExecutorSpec
-from utils.readers.locations import expand_paths
+from utils.readers.places.locations import expand_paths
 from utils.readers.spec import ChunkSize
 
 # Folder of what is done already, inside that of the page, until the page is there.

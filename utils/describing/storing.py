@@ -13,8 +13,9 @@ from utils.describing.files import FilePart, PartResult, Reading
 from utils.describing.histogram import SparseHistogram
 from utils.describing.statistics import ColumnStatistics
 from utils.executors.call import code_hash
-from utils.readers.reader import ColumnInfo, Fingerprint
-from utils.readers.storage import Source
+from utils.readers.columns import ColumnInfo
+from utils.readers.places.storage import Source
+from utils.readers.reader import Fingerprint
 from utils.writers.atomic import atomic_output
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.describing.description import Branch, Description, Difference, counted
+from utils.describing.description import Branch, Description, Difference, counted, listed
 from utils.describing.statistics import Number
 from utils.logs import duration, size
 
@@ -104,6 +104,21 @@ def difference_lines(description: Description) -> list[list[str]]:
     """Branches that files do not agree about: name, and what is where."""
     n_files = len(description.files)
     return [[difference.name, _found(difference, n_files)] for difference in description.differences()]
+
+
+def difference_groups(description: Description) -> list[list[str]]:
+    """The same for the terminal: branches of which the same can be said, in one line."""
+    n_files = len(description.files)
+    names: dict[str, list[str]] = {}
+    for difference in description.differences():
+        kinds = [what for what in difference.found if what != "missing"]
+        # Where its type is the same in all files that have it, only those that lack it are of interest.
+        found = {"missing": difference.found["missing"]} if len(kinds) == 1 else difference.found
+        names.setdefault(_found(Difference(difference.name, found), n_files), []).append(difference.name)
+    return [
+        [listed(group) if len(group) == 1 else f"{counted(len(group), description.noun)}: {listed(group)}", found]
+        for found, group in names.items()
+    ]
 
 
 def file_lines(description: Description) -> list[list[str]]:

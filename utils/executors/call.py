@@ -94,14 +94,16 @@ def versions() -> Mapping[str, str]:
 
 @cache
 def code_hash() -> str:
-    """A hash of all our modules, also where they come from a ZIP file."""
+    """A hash of all our modules."""
     hashed = hashlib.blake2b(digest_size=8)
-    for name, content in sorted(_sources().items()):
+    for name, content in sorted(sources().items()):
         hashed.update(f"{name}\0{len(content)}\0".encode() + content)
     return hashed.hexdigest()
 
 
-def _sources() -> dict[str, bytes]:
+@cache
+def sources() -> Mapping[str, bytes]:
+    """Name and content of all our modules, also where they come from a ZIP file."""
     if PACKAGE.is_dir():
         return {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in PACKAGE.rglob("*.py")}
     import zipfile

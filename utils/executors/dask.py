@@ -1,11 +1,14 @@
 """Tasks in a Dask cluster: on this machine, behind a scheduler that runs somewhere, or in a batch system."""
 
 import logging
+import pickle
 import tempfile
 import uuid
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from distributed.diagnostics.plugin import UploadFile
 from distributed.scheduler import KilledWorker
 
 from utils.errors import ExecutorError
-from utils.executors.call import PACKAGE, call, code_hash, environment
+from utils.executors.call import Environment, call, code_hash, environment, sources
 from utils.executors.run import MAX_ATTEMPTS, Function, Outcomes, Task, lost_too_often
 from utils.executors.spec import ExecutorSpec
 from utils.factory import Factory
@@ -59,7 +62,7 @@ class DaskWorkers:
             job = uuid.uuid4().hex[:8]
             by_key = {f"crossfold-{job}-{i}": task for i, task in enumerate(tasks)}
             futures = [
-                client.submit(call, function, task.argument, expected, key=key, pure=False)
+                client.submit(pickle.loads, _Work(function, task.argument, expected).pickled(), key=key, pure=False)
                 for key, task in by_key.items()
             ]
             stack.callback(_forget, client, futures)
@@ -88,11 +91,13 @@ class DaskWorkers:
                 n_workers=min(self.spec.workers, n_tasks),
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
             )
             return stack.enter_context(Client(stack.enter_context(cluster)))  # type: ignore[no-untyped-call]
-        cluster = stack.enter_context(_made(named))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about a port of the dashboard that is taken
+            cluster = stack.enter_context(_made(named))
         cluster.scale(self.spec.workers)
         return self._ready(stack, stack.enter_context(Client(cluster, timeout=CONNECT_TIMEOUT)))  # type: ignore[no-untyped-call]
 
@@ -107,6 +112,23 @@ class DaskWorkers:
             _wait(client)
             waited += 1
         return client
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A call that is made where it is unpickled, which is in a worker: schedulers know nothing of our modules, and look
+    into what is given to them.
+    """
+
+    function: Function
+    argument: Any
+    expected: Environment | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return call, (self.function, self.argument, self.expected)
+
+    def pickled(self) -> bytes:
+        return pickle.dumps(self)
 
 
 def _wait(client: Any) -> None:
@@ -155,8 +177,8 @@ def _archive(folder: Path) -> Path:
     """Our package as a ZIP file, from which Python can import it."""
     path = folder / f"crossfold-{code_hash()}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for source in sorted(PACKAGE.rglob("*.py")):
-            archive.write(source, source.relative_to(PACKAGE.parent))
+        for name, content in sources().items():
+            archive.writestr(name, content)
     return path
 
 

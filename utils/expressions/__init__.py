@@ -3,8 +3,9 @@
 The language is a part of Python's, on whole branches at once:
 
 - numbers, ``True``, ``False``, the constants ``pi``, ``e``, ``nan``, ``inf`` (``np.pi`` and ``math.pi`` too);
-- branches by their names; ``branch("Jet.pt")`` for a name that is not a plain word, or is that of a constant. A
-  branch may have the name of a function: functions are looked up only where they are called;
+- branches by their names, with dots too (``Jet.PT``, ``muon.p4.px``); ``branch("Tau[5]")`` for a name that is not made
+  of words, begins with an underscore, or is that of a constant. A branch may have the name of a function: functions
+  are looked up only where they are called;
 - ``+ - * / // % **``, where integers and conditions are computed as int64, so that ``njets - 1`` of an unsigned
   branch does not wrap and ``(a > 1) + (b > 1)`` counts; otherwise types are NumPy's, and a constant takes the type of
   the branch it meets;
@@ -24,7 +25,7 @@ NaN in a finished number and False in a finished condition. ``max``, ``min`` and
 stated, to events without objects. As in NumPy, ``//`` and ``%`` of an integer by zero are 0.
 
 Refused, each with what to write instead: ``and or not``, chained comparisons, ``a > 1 & b > 2`` (Python binds &
-first), ``=``, ``&&``, selecting events with ``[…]``, reductions over events, attributes and calls that are not
+first), ``=``, ``&&``, selecting events with ``[…]``, reductions over events, methods and calls that are not
 listed, and all other forms of Python.
 """
 

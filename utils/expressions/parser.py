@@ -86,6 +86,18 @@ def _explained(line: str, lead: int, error: SyntaxError) -> Problem:
     return Problem(message[:1].lower() + message[1:], at=at, remedy="Check operators, quotes and parentheses.")
 
 
+def _dotted(tree: ast.expr) -> str | None:
+    """``Jet.PT`` as the name of a branch; None where it is no such name: attributes of anything but words, of the
+    libraries of functions, and those that Python keeps to itself."""
+    parts: list[str] = []
+    while isinstance(tree, ast.Attribute):
+        parts.append(tree.attr)
+        tree = tree.value
+    if not isinstance(tree, ast.Name) or tree.id in NAMESPACES or any(p.startswith("_") for p in (tree.id, *parts)):
+        return None
+    return ".".join([tree.id, *reversed(parts)])
+
+
 class _Parser:
     """Translates one tree; collects the branches on its way."""
 
@@ -164,9 +176,13 @@ class _Parser:
             if f"{NAMESPACES[tree.value.id]}.{tree.attr}" in SPELLINGS:
                 raise self._places.problem(tree, f"'{text}' is a function", f"Write {text}(…).")
             raise self._unknown(tree, text)
-        raise self._places.problem(
-            tree, f"'.{tree.attr}' is not allowed", f'Write branch("{text}") if this is the name of a branch.'
-        )
+        name = _dotted(tree)
+        if name is None:
+            raise self._places.problem(
+                tree, f"'.{tree.attr}' is not allowed", f'Write branch("{text}") if this is the name of a branch.'
+            )
+        self.uses.add(name)
+        return Branch(name)
 
     def _unary(self, tree: ast.UnaryOp) -> Node:
         if isinstance(tree.op, ast.Not):

@@ -13,7 +13,7 @@ from utils.events.identity import as_integers
 from utils.inference.scoring import EntryRange
 from utils.preprocessing.spec import ADDED_COLUMNS
 from utils.readers.formats import open_reader
-from utils.readers.locations import expand_paths
+from utils.readers.places.locations import expand_paths
 from utils.readers.reader import Reader
 from utils.readers.skim import SkimFile
 from utils.readers.spec import Access
@@ -73,7 +73,7 @@ class Originals:
         object_name = object_name or metadata["input_tree_name"]
         access = _as_skimmed(access, metadata["config"])
         inputs = metadata["inputs"]
-        paths = [str(file["path"]) for file in inputs] if pattern is None else expand_paths(pattern)
+        paths = [str(file["path"]) for file in inputs] if pattern is None else expand_paths(pattern, access)
         if len(inputs) != len(paths):
             raise SkimError(
                 f"the skim was made from {len(inputs)} files, but there are {len(paths)} now",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from utils.inference.originals import Originals
+from utils.inference.parallel import Scorer
 from utils.inference.scoring import (
     EntryRange,
     ScoredBlock,
@@ -101,9 +102,12 @@ def predict_table(
     misc_features: Sequence[str],
     *,
     reading: ReadingKeys = ReadingKeys(),
+    scorer: Scorer | None = None,
     overwrite: bool,
 ) -> SamplePrediction:
     """Scores of every event of a skim as CSV or Parquet, with the misc features and the fold.
+
+    `scorer` has workers that score; without one, it is done here.
 
     Raises
     ------
@@ -124,7 +128,7 @@ def predict_table(
         tally = _Tally(ensemble.outputs, ensemble.rule.n_splits)
         bar_of = progress(rows_to_score(skim, reading), sample, "events")
         with TableWriter(output, types, overwrite=overwrite) as writer, bar_of as bar:
-            for block in scored_blocks(skim, ensemble, training, reading):
+            for block in _scored(skim, ensemble, training, reading, scorer):
                 columns: dict[str, Any] = skim.read(misc_features, block.start, block.stop)
                 valid_N = np.ones(len(block.scores_NK), bool)
                 columns |= prediction_columns(block.scores_NK, valid_N, ensemble.outputs)
@@ -147,6 +151,7 @@ def predict_friend(
     friend_tree_name: str | None,
     misc_features: Sequence[str] | None,
     reading: ReadingKeys = ReadingKeys(),
+    scorer: Scorer | None = None,
     overwrite: bool,
 ) -> SamplePrediction:
     """A friend tree with an entry for every entry of the sample's ntuples, scored or not.
@@ -161,6 +166,7 @@ def predict_friend(
     friend_tree_name : of the friend; None: as `tree_name`, or `predictions` where the ntuples have no trees.
     misc_features : branches to copy; None: those the skim was configured with, as far as the ntuples have them.
     reading : how the ntuples are read, and how many events are scored.
+    scorer : has workers that score; None: it is done here.
 
     Raises
     ------
@@ -175,7 +181,7 @@ def predict_friend(
         )
         n_entries = sum(originals.n_entries)
         tally = _Tally(ensemble.outputs, ensemble.rule.n_splits)
-        blocks = (_tallied(block, tally) for block in scored_blocks(skim, ensemble, training, reading))
+        blocks = (_tallied(block, tally) for block in _scored(skim, ensemble, training, reading, scorer))
         writer = FriendTreeWriter(
             output,
             tree_name=friend_tree_name or originals.object_name or "predictions",
@@ -190,6 +196,16 @@ def predict_friend(
             ranges = by_entry(blocks, originals.indices, originals.n_entries, ensemble.outputs.n)
             _write_friend(writer, ranges, originals, bar)
         return tally.result(sample, output, started, n_entries)
+
+
+def _scored(
+    skim: SkimFile,
+    ensemble: RoutedEnsemble,
+    training: TrainingInputs,
+    reading: ReadingKeys,
+    scorer: Scorer | None,
+) -> Iterator[ScoredBlock]:
+    return scored_blocks(skim, ensemble, training, reading) if scorer is None else scorer.blocks(skim)
 
 
 def _tallied(block: ScoredBlock, tally: _Tally) -> ScoredBlock:

@@ -112,23 +112,32 @@ def scored_blocks(
     skim: SkimFile, ensemble: RoutedEnsemble, training: TrainingInputs, reading: ReadingKeys = ReadingKeys()
 ) -> Iterator[ScoredBlock]:
     """The rows of the skim in order: the first `nevts` of them, `chunk_size` at a time."""
-    block_rows = ChunkSize.of(reading.chunk_size).events(BYTES_PER_VALUE * len(ensemble.features))
+    block_rows = rows_of_block(ensemble, reading)
     n_rows = rows_to_score(skim, reading)
     if n_rows < skim.n_rows:
         logger.warning("%s: nevts leaves %s of %s rows unscored", skim.path, skim.n_rows - n_rows, skim.n_rows)
     for start in range(0, n_rows, block_rows):
-        stop = min(start + block_rows, n_rows)
-        raw_NF = skim.matrix(ensemble.features, start, stop)
-        split = ensemble.rule.column
-        columns = skim.read(["file_index", "entry", "identity"], start, stop)
-        if ensemble.rule.n_splits > 1:
-            fold_N = ensemble.rule.assign(skim.read([split], start, stop)[split], str(skim.path))
-        else:
-            fold_N = np.zeros(stop - start, np.int32)
-        seen_N = None
-        if ensemble.unseen == "average":
-            seen_N = training.seen(skim, columns["file_index"], columns["identity"])
-        yield ScoredBlock(start, stop, ensemble.predict(raw_NF, fold_N, seen_N), fold_N, columns)
+        yield score(skim, ensemble, training, start, min(start + block_rows, n_rows))
+
+
+def rows_of_block(ensemble: RoutedEnsemble, reading: ReadingKeys) -> int:
+    """Rows that are scored at a time."""
+    return ChunkSize.of(reading.chunk_size).events(BYTES_PER_VALUE * len(ensemble.features))
+
+
+def score(skim: SkimFile, ensemble: RoutedEnsemble, training: TrainingInputs, start: int, stop: int) -> ScoredBlock:
+    """The rows in [start, stop) of a skim."""
+    raw_NF = skim.matrix(ensemble.features, start, stop)
+    split = ensemble.rule.column
+    columns = skim.read(["file_index", "entry", "identity"], start, stop)
+    if ensemble.rule.n_splits > 1:
+        fold_N = ensemble.rule.assign(skim.read([split], start, stop)[split], str(skim.path))
+    else:
+        fold_N = np.zeros(stop - start, np.int32)
+    seen_N = None
+    if ensemble.unseen == "average":
+        seen_N = training.seen(skim, columns["file_index"], columns["identity"])
+    return ScoredBlock(start, stop, ensemble.predict(raw_NF, fold_N, seen_N), fold_N, columns)
 
 
 @dataclass(frozen=True)

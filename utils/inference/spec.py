@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from utils.errors import ConfigError, nearest_name
+from utils.executors.spec import ExecutorKeys
 from utils.keys import key
 from utils.readers.spec import ReadingKeys
 
@@ -29,7 +30,7 @@ class SampleName:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSpec(ReadingKeys):
+class PredictSpec(ReadingKeys, ExecutorKeys):
     """A run ID in, scores out: friend trees (for_datacards) or a table per skim (for_evaluation)."""
 
     kind: Kind = key("for_datacards: a friend tree per sample; for_evaluation: CSV or Parquet per skim")
@@ -62,6 +63,7 @@ class PredictSpec(ReadingKeys):
 
     def __post_init__(self) -> None:
         self.check_reading()
+        self.check_executor()
         template = self.output_filename_template
         if template is not None and "{sample_name}" not in template:
             raise ConfigError(

@@ -15,6 +15,7 @@ from utils.preprocessing.pipe import FittedPipe, Step
 from utils.readers.skim import SkimFile
 
 BATCH_ROWS = 100_000
+BATCH_VALUES = 2**24  # at most, for wide events
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,7 @@ class EventSource:
 
     def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
         """All events in the order of the skim, at most `batch_rows` rows of the skim at a time."""
+        batch_rows = min(batch_rows, max(1, BATCH_VALUES // max(1, len(self.data.feature_names))))
         if self.n_events == 0:
             return
         first, end = int(self.rows_N[0]), int(self.rows_N[-1]) + 1  # the rest of the skim is not read

@@ -73,10 +73,13 @@ class SklearnEstimator:
                     remedy="Give one target, wrap the model in sklearn.multioutput.MultiOutputRegressor, or use "
                     "model=lightgbm.",
                 ) from error
+            remedy = "Mend its parameters, or choose another model."
+            if np.isnan(events.features_NF).any():
+                remedy = "Padding is NaN: preprocess with fill_padding=0, or choose a model that takes missing values."
             raise ConfigError(
-                f"'{self._factory.target}' cannot be trained ({str(error).strip()})",
+                f"'{self._factory.target}' cannot be trained ({str(error).strip().splitlines()[0]})",
                 where="model_param",
-                remedy="Mend its parameters, or choose another model.",
+                remedy=remedy,
             ) from error
         self._report(watched, monitor)
 

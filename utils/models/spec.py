@@ -110,7 +110,7 @@ class TrainSpec:
             raise ConfigError(
                 "there are no labels to learn",
                 where="labels",
-                remedy="Give labels=labels.txt, or the name of a column; for a model that needs none, task=autoencoder.",
+                remedy="Give labels=labels.txt or a column; for a model that needs none, task=autoencoder.",
             )
 
     def _check_task(self) -> None:

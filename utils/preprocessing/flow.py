@@ -22,12 +22,13 @@ from utils.logs import duration, get_logger, progress, rate
 from utils.preprocessing.cutflow import CutflowStep, as_records
 from utils.preprocessing.duplicates import DuplicateAudit, DuplicateReport
 from utils.preprocessing.filling import Filler, first_of_event
+from utils.preprocessing.fitting import configured_steps, fit_pipe, moments_for
 from utils.preprocessing.inputs import InputFile, Inputs, open_inputs
 from utils.preprocessing.mlaas4hep.build import completed
 from utils.preprocessing.nodes import OutputNodes, output_file
 from utils.preprocessing.ordering import row_order
 from utils.preprocessing.parts import PUT_IN_PLACE, TALLIES, Parts, blocks, parts_base, remove_parts, write_part
-from utils.preprocessing.pipe import FittedPipe, configured_steps, fit_pipe, moments_for
+from utils.preprocessing.pipe import FittedPipe
 from utils.preprocessing.row_lists import report_lists
 from utils.preprocessing.selection import Rows, Selector
 from utils.preprocessing.spec import PreprocessSpec, Sample

@@ -13,7 +13,7 @@ from utils.preprocessing.mixing import Mixing, drawn_entries
 from utils.preprocessing.selection import Selector, find_identity
 from utils.preprocessing.spec import PreprocessSpec, Sample
 from utils.readers.formats import open_reader
-from utils.readers.locations import below, expand_paths, join, redirected
+from utils.readers.places.locations import below, expand_paths, join, redirected
 from utils.readers.reader import Fingerprint, Reader
 
 logger = get_logger(__name__)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from utils.errors import ConfigError, nearest_name
 from utils.logs import get_logger
 from utils.preprocessing.moments import Moments
-from utils.preprocessing.spec import PreprocessSpec
 
 logger = get_logger(__name__)
 
@@ -36,7 +35,7 @@ class MinMax:
     def fit(self, moments: Moments, names: Sequence[str]) -> "MinMax":
         """Take the extremes from the limits, or from the moments."""
         of = {name: self.branches.get(name, name) for name in names}
-        limits = _seen(moments, list(of.values())) if self.limits is None else _known(self.limits, of.values())
+        limits = _seen(moments, list(of.values())) if self.limits is None else known(self.limits, of.values())
         lows, highs = zip(*(limits[branch] for branch in of.values()), strict=True) if of else ((), ())
         return MinMax(minimum=tuple(lows), maximum=tuple(highs))
 
@@ -115,18 +114,6 @@ class FillPadding:
         return cls(float(state["value"]))
 
 
-def specs_limits(spec: PreprocessSpec) -> Limits:
-    """The limits of all branches in the config's specs file; ConfigError where one of a feature is missing there."""
-    from utils.describing.global_specs import GlobalSpecs
-
-    assert spec.minmax is not None and spec.minmax.specs is not None
-    specs = GlobalSpecs.load(spec.minmax.specs)
-    limits = {name: (low, specs.maxv[name]) for name, low in specs.minv.items() if name in specs.maxv}
-    if not spec.steps:  # which may give other names to the features
-        _known(limits, [*spec.cont_features, *spec.padded_features], spec.minmax.specs)
-    return limits
-
-
 def _seen(moments: Moments, branches: Sequence[str]) -> Limits:
     """The extremes of every branch in the training split; (0, 0) of one without values."""
     limits: dict[str, tuple[float, float]] = {}
@@ -137,7 +124,7 @@ def _seen(moments: Moments, branches: Sequence[str]) -> Limits:
     return {branch: limits.get(branch, (0.0, 0.0)) for branch in branches}
 
 
-def _known(limits: Limits, branches: Iterable[str], where: str = "minmax.specs") -> Limits:
+def known(limits: Limits, branches: Iterable[str], where: str = "minmax.specs") -> Limits:
     for branch in branches:
         low, high = limits.get(branch, (np.nan, np.nan))
         if not low <= high:
@@ -148,23 +135,3 @@ def _known(limits: Limits, branches: Iterable[str], where: str = "minmax.specs")
                 remedy="Write them with describe.py from the same files, or use minmax: {specs: null}.",
             )
     return limits
-
-
-def report_outside(step: MinMax, fitted: MinMax, names: Sequence[str], outside_F: NDArray[np.int64]) -> None:
-    """Log how many values of every branch lie outside the limits that were given."""
-    counts: dict[str, int] = {}
-    limits = dict(zip(names, zip(fitted.minimum, fitted.maximum, strict=True), strict=True))
-    for name, n in zip(names, outside_F.tolist(), strict=True):
-        if n:
-            branch = step.branches.get(name, name)
-            counts[branch] = counts.get(branch, 0) + n
-            limits[branch] = limits[name]
-    for branch, n in counts.items():
-        low, high = limits[branch]
-        logger.warning(
-            "minmax: %s values of %s are outside [%g, %g] of the specs; they come out below 0 or above 1",
-            f"{n:,}",
-            branch,
-            low,
-            high,
-        )

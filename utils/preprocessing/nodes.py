@@ -42,6 +42,7 @@ class OutputNodes:
     names : of the nodes.
     stack : closes the writers; what it closes without an error is put in place.
     folder : for skims that are only a part, named by number; None: the outputs themselves.
+    durable : as for :func:`atomic_output`.
     order : of the rows in the end; None: as they come.
     """
 
@@ -52,6 +53,7 @@ class OutputNodes:
         stack: ExitStack,
         folder: Path | None = None,
         order: RowOrder | None = None,
+        durable: bool = True,
     ) -> None:
         self.spec = spec
         self.names = names
@@ -61,6 +63,7 @@ class OutputNodes:
         self.class_counts = {node: np.zeros(spec.n_classes, np.int64) for node in names}
         self._stack = stack
         self._order = order
+        self._durable = durable
         self._writers: dict[str, SkimWriter] = {}
 
     @property
@@ -78,7 +81,7 @@ class OutputNodes:
                 writer = (
                     self._writer(path, schema)
                     if self._order is None
-                    else SkimWriter(path.with_name(f".{path.stem}.unordered.h5"), schema, overwrite=True)
+                    else SkimWriter(path.with_name(f".{path.stem}.unordered.h5"), schema, overwrite=True, durable=False)
                 )
                 self._writers[node] = self._stack.enter_context(writer)
         for name, dtype in self._misc.items():
@@ -90,7 +93,13 @@ class OutputNodes:
                     raise _other_type(name, dtype, self._jagged[group][name], where)
 
     def _writer(self, path: Path, schema: SkimSchema) -> SkimWriter:
-        return SkimWriter(path, schema, compression=self.spec.compression, overwrite=self.spec.overwrite is True)
+        return SkimWriter(
+            path,
+            schema,
+            compression=self.spec.compression,
+            overwrite=self.spec.overwrite is True,
+            durable=self._durable,
+        )
 
     def _misc_types(self, rows: Rows) -> dict[str, np.dtype[Any]]:
         types = {name: values.dtype for name, values in rows.columns.items()}

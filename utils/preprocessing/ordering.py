@@ -23,9 +23,9 @@ from utils.preprocessing.mixing import Mixing
 from utils.readers.skim import SkimFile
 from utils.writers.skim import SkimSchema, SkimWriter
 
-# Memory of the rows that are sorted at a time [bytes], and of those that are handed over at a time.
+# Memory of the rows that are sorted at a time [bytes]; an eighth of them are moved at a time.
 SORTED_BYTES = 100_000_000
-_GIVEN_SHARE = 8
+_MOVED = 8
 # Skims open at a time while rows are spilled.
 MAX_BUCKETS = 64
 # Rows looked at to learn how much memory one takes.
@@ -142,7 +142,7 @@ def _sorted(
     elif n_rows <= max_rows:
         whole = _joined([part.block(0, part.n_rows) for part in parts if part.n_rows])
         row_R = np.argsort(order.keys(whole["origin"]), kind="stable")
-        few = max(1, max_rows // _GIVEN_SHARE)
+        few = max(1, max_rows // _MOVED)
         for start in range(0, n_rows, few):
             yield _taken(whole, row_R[start : start + few])
     else:
@@ -161,8 +161,9 @@ def _sorted(
 
 
 def _pieces(part: Rows, max_rows: int) -> Iterator[Block]:
-    for start in range(0, part.n_rows, max_rows):
-        yield part.block(start, min(start + max_rows, part.n_rows))
+    few = max(1, max_rows // _MOVED)
+    for start in range(0, part.n_rows, few):
+        yield part.block(start, min(start + few, part.n_rows))
 
 
 class _Spill:
@@ -174,7 +175,9 @@ class _Spill:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._writers = [self._stack.enter_context(SkimWriter(path, self._schema)) for path in self.paths]
+        self._writers = [
+            self._stack.enter_context(SkimWriter(path, self._schema, durable=False)) for path in self.paths
+        ]
         return self
 
     def add(self, block: Block, keys_R: NDArray[np.uint64], edges: Sequence[int]) -> None:

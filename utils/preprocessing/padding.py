@@ -88,7 +88,7 @@ def pad(values: Column, length: int) -> tuple[NDArray[np.float32], NDArray[np.bo
 def filled_matrix(
     n_events: int, flat: Sequence[NDArray[Any]], padded: Sequence[Kept]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(N, F) float32 values and the mask, True where they are padded: a column of each `flat`, then L of each `padded`."""
+    """(N, F) float32 values and their mask, True where padded: a column of each `flat`, then L of each `padded`."""
     n_features = len(flat) + sum(kept.length for kept in padded)
     matrix_NF, mask_NF = np.empty((n_events, n_features), np.float32), np.empty((n_events, n_features), bool)
     fill_matrix(matrix_NF, flat, padded, mask_NF)

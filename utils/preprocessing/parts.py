@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ logger = get_logger(__name__)
 # A file with more entries is divided. Parts begin where blocks of entries do, so that sums are those of the whole file.
 PART_ENTRIES = 16 * BLOCK_ENTRIES
 # Memory of the rows that are copied at a time [bytes].
-COPY_BYTES = 16_000_000
+COPY_BYTES = 32_000_000
 TALLIES = "tallies.npz"
+# In a part that the disk may not have yet: the start of the machine since which it has been in memory at least.
+BOOT = "boot_id"
 # In a folder of parts: the outputs beside it were made from them, and may be made again.
 PUT_IN_PLACE = "put_in_place"
 # Keys that decide how the work is done, not what comes out.
@@ -54,6 +57,7 @@ class PartJob:
     prototype : rows of the first file, which decide about types; there are none in it.
     moments : of the kind that the input pipe needs, empty.
     path : the part.
+    durable : whether the part must be on the disk, and not only on its way there, when it is done.
     """
 
     spec: PreprocessSpec
@@ -66,6 +70,7 @@ class PartJob:
     prototype: Rows
     moments: MomentsAccumulator
     path: Path
+    durable: bool
 
 
 def write_part(job: PartJob) -> None:
@@ -77,13 +82,15 @@ def write_part(job: PartJob) -> None:
         spec = replace(job.spec, n_threads=0, compression="none", overwrite="error")
         tallies = Tallies(job.moments, keep_blocks=True)
         with ExitStack() as stack:
-            nodes = OutputNodes(spec, job.nodes, stack, folder)
+            nodes = OutputNodes(spec, job.nodes, stack, folder, durable=job.durable)
             nodes.prepare(job.prototype, job.file.path)
             with Filler(spec, job.inputs, nodes, tallies, None) as filler:
                 for _ in filler.fill(job.sample, job.file, job.start, job.stop):
                     pass
             nodes.finish({})
         tallies.save(folder / TALLIES)
+        if not job.durable:
+            (folder / BOOT).write_text(boot_id())
         try:
             folder.rename(job.path)
         except OSError:
@@ -127,23 +134,30 @@ class Parts:
     def tasks(self, prototype: Rows, moments: MomentsAccumulator) -> list[Task]:
         """A task per part, in the order of their rows."""
         tasks: list[Task] = []
+        # Workers of this machine need not wait for its disk: only a crash of the machine loses what they wrote.
+        durable = self.spec.cluster is not None or not boot_id()
         for name, sample in self.samples.items():
             for file, start, stop in self.inputs.ranges(name, self.spec.nevts):
                 fills = {index: types for index, types in self.inputs.fills.items() if index == file.index}
                 alone = Inputs((file,), self.inputs.identity, fills)
                 for first, last in _pieces(start, stop):
                     path = self.folder.absolute() / f"{len(tasks):05d}-{_hash(file, first, last, fills)}"
-                    job = PartJob(self.spec, alone, file, sample, first, last, self.nodes, prototype, moments, path)
+                    job = PartJob(
+                        self.spec, alone, file, sample, first, last, self.nodes, prototype, moments, path, durable
+                    )
                     whole = (first, last) == (0, file.fingerprint.n_entries)
                     what = file.path if whole else f"{file.path}, entries {first:,} to {last:,}"
                     tasks.append(Task(what, job, path, last - first))
         return tasks
 
     def prepare(self) -> None:
-        """Make the folder, and remove what killed workers left in it."""
+        """Make the folder, and remove what cannot be used: what killed workers left, and what a crash may have cut."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for unfinished in self.folder.glob("*.part"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        doubtful = [path.parent for path in self.folder.glob(f"*/{BOOT}") if path.read_text() != boot_id()]
+        if doubtful:
+            logger.info("%s parts from before this machine was started are made again", f"{len(doubtful):,}")
+        for part in (*doubtful, *self.folder.glob("*.part")):
+            shutil.rmtree(part, ignore_errors=True)
 
     @property
     def may_replace_outputs(self) -> bool:
@@ -182,6 +196,13 @@ def _size(block: Any) -> int:
     if isinstance(block, Mapping):
         return sum(_size(values) for values in block.values())
     return int(block.nbytes)
+
+
+@cache
+def boot_id() -> str:
+    """Tells one start of this machine from the next; empty where it does not say."""
+    file = Path("/proc/sys/kernel/random/boot_id")
+    return file.read_text().strip() if file.exists() else ""
 
 
 def _hash(*values: Any) -> str:

@@ -5,7 +5,7 @@ in as a class by whoever is trusted (the config or the run), never taken from th
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -13,11 +13,9 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from utils.errors import CrossfoldError, DataError, SkimError
-from utils.preprocessing.jagged_spec import branches_of_columns
-from utils.preprocessing.minmax import FillPadding, MinMax, report_outside, specs_limits
-from utils.preprocessing.moments import Moments, MomentsAccumulator
-from utils.preprocessing.spec import PreprocessSpec
+from utils.errors import CrossfoldError, SkimError
+from utils.preprocessing.minmax import FillPadding, MinMax
+from utils.preprocessing.moments import Moments
 
 Matrix = NDArray[Any]
 
@@ -277,104 +275,3 @@ def pipe_file(path: str | Path) -> Path:
     if not candidate.is_file():
         raise SkimError("no such input pipe", where=str(candidate), remedy="Preprocess the training data first.")
     return candidate
-
-
-def configured_steps(spec: PreprocessSpec) -> tuple[tuple[str, Step], ...]:
-    """The unfitted steps of a config in the order of their work: the user's own, min-max, scaler, PCA, padding."""
-    steps: list[tuple[str, Step]] = [(factory.target, factory()) for factory in spec.steps]
-    if spec.minmax is not None:
-        limits = None if spec.minmax.specs is None else specs_limits(spec)
-        steps.append(("minmax", MinMax(branches_of_columns(spec.padded_features), limits)))
-    if spec.scaler is not None:
-        steps.append(("scaler", Scaler(spec.scaler.with_mean, spec.scaler.with_std)))
-    if spec.pca is not None:
-        steps.append(("pca", Pca(spec.pca.n_components, spec.pca.whiten)))
-    if spec.fill_padding is not None:
-        steps.append(("fill_padding", FillPadding(spec.fill_padding)))
-    return tuple(steps)
-
-
-def moments_for(
-    spec: PreprocessSpec, steps: Sequence[tuple[str, Step]], *, keep_blocks: bool = False
-) -> MomentsAccumulator:
-    """What gathers the moments that the steps are fitted on, from the continuous features of the training split."""
-    # PCA and users' steps may look at more than means, variances and extremes; with padding there is no more.
-    closed = all(isinstance(step, MinMax | Scaler | FillPadding) for _, step in steps)
-    n_padded = len(spec.padded_columns)
-    return MomentsAccumulator(
-        len(spec.cont_columns), not closed and not n_padded, n_padded=n_padded, keep_blocks=keep_blocks
-    )
-
-
-Batches = Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]
-
-
-def fit_pipe(
-    inputs: Sequence[str],
-    steps: Sequence[tuple[str, Step]],
-    moments: Moments,
-    batches: Callable[[], Batches],
-) -> FittedPipe:
-    """Fit the steps in turn, each on what comes out of those before it.
-
-    Parameters
-    ----------
-    inputs : names of the continuous features.
-    steps : what to fit.
-    moments : of the raw features of the training split.
-    batches : gives (file index, entries, features) of the training split anew; only called after a step whose effect on
-        the moments is not known in closed form.
-    """
-    pipe = FittedPipe(tuple(inputs))
-    may_miss = bool((moments.count_F < moments.n_rows).any())
-    for i, (name, step) in enumerate(steps):
-        before = pipe
-        fitted = step.fit(moments, before.outputs)
-        pipe = FittedPipe(pipe.inputs, (*pipe.steps, (name, fitted)))
-        if isinstance(step, MinMax) and isinstance(fitted, MinMax):
-            _report_outside(step, fitted, before, moments, batches)
-        if i + 1 == len(steps):
-            break
-        if isinstance(fitted, Scaler | MinMax):
-            moments = fitted.propagate(moments)
-        else:
-            moments = _moments_after(pipe, batches(), may_miss)
-    return pipe
-
-
-def _moments_after(pipe: FittedPipe, batches: Batches, may_miss: bool) -> Moments:
-    """Moments of what comes out of a pipe that ends with a step of the user's.
-
-    Where features may be missing, so may what is made of them; where the pipe keeps its features, only of those.
-    """
-    n_features = len(pipe.outputs)
-    same = pipe.outputs == pipe.inputs
-    accumulator = MomentsAccumulator(n_features, not may_miss, n_padded=n_features if may_miss else 0)
-    is_spoilt = False
-    for file_index, entry_N, features_NF in batches:
-        outputs_NF = pipe.transform(features_NF)
-        accumulator.add(file_index, entry_N, outputs_NF)
-        bad = ~np.isfinite(outputs_NF)
-        if may_miss:
-            bad &= ~np.isnan(features_NF) if same else np.isinf(outputs_NF)
-        is_spoilt |= bool(bad.any())
-    if is_spoilt:
-        raise DataError(
-            f"step '{pipe.steps[-1][0]}' of the input pipe makes NaN or infinite features of finite ones",
-            where="steps",
-            remedy="Mend the step, or clip the features it cannot take.",
-        )
-    return accumulator.result()
-
-
-def _report_outside(
-    step: MinMax, fitted: MinMax, before: FittedPipe, moments: Moments, batches: Callable[[], Batches]
-) -> None:
-    """Count what is outside the limits that were given; without any, the data is not read again."""
-    extremes = np.stack([moments.minimum_F, moments.maximum_F])
-    if step.limits is None or not np.where(moments.count_F > 0, fitted.outside(extremes), 0).any():
-        return
-    outside_F = np.zeros(len(fitted.minimum), np.int64)
-    for _, _, features_NF in batches():
-        outside_F += fitted.outside(before.transform(features_NF))
-    report_outside(step, fitted, before.outputs, outside_F)

@@ -172,6 +172,7 @@ class PreprocessSpec(ReadingKeys, ExecutorKeys):
         "seed); with the latter two, nevts are those of all samples, drawn from all files in proportion",
         default="input",
     )
+    shuffle: bool = key("short for order: shuffled", default=False)
     mixing_chunk: int = key("events of such a chunk, for order: mixed; -1: all", default=10_000)
     minmax: MinMaxSpec | None = key("{specs: FILE or null}, or null", default=None)
     scaler: ScalerSpec | None = key("{with_mean, with_std}, or null", default=None)
@@ -232,6 +233,10 @@ class PreprocessSpec(ReadingKeys, ExecutorKeys):
             )
 
     def _check_order(self) -> None:
+        if self.shuffle and self.order == "mixed":
+            raise ConfigError("shuffle and order: mixed contradict each other", where="shuffle", remedy="Choose one.")
+        if self.shuffle:
+            object.__setattr__(self, "order", "shuffled")
         if self.order != "input" and not self.for_training:
             raise ConfigError(
                 f"order is '{self.order}', but what is predicted stays in the order of its input",

@@ -7,18 +7,18 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from utils.errors import InputFileError
+from utils.readers.places.storage import Source
 from utils.readers.reader import Reader, short_text
 from utils.readers.spec import Access
-from utils.readers.storage import Source
 
 # A format's name in the configs, and its reader. Imported when a file needs it.
 READERS: Mapping[str, str] = {
-    "root": "utils.readers.root:open_root",
-    "parquet": "utils.readers.parquet:ParquetTable",
-    "arrow": "utils.readers.ipc:ArrowFile",
-    "csv": "utils.readers.csv_file:CsvFile",
-    "json": "utils.readers.json_lines:JsonLines",
-    "hdf5": "utils.readers.hdf5:Hdf5Table",
+    "root": "utils.readers.root.tree:open_root",
+    "parquet": "utils.readers.arrow.parquet:ParquetTable",
+    "arrow": "utils.readers.arrow.ipc:ArrowFile",
+    "csv": "utils.readers.text.csv_file:CsvFile",
+    "json": "utils.readers.text.json_lines:JsonLines",
+    "hdf5": "utils.readers.hdf5.table:Hdf5Table",
 }
 HEAD_BYTES = 4096
 

@@ -6,78 +6,33 @@ chunks, messages and measuring are here, once.
 
 import fnmatch
 import hashlib
-import logging
 import math
-import time
 from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-import awkward as ak
 import numpy as np
 
 from utils.errors import CrossfoldError, InputFileError, MissingColumnError, nearest_name
 from utils.events import Chunk, Column
-from utils.logs import duration, get_logger, size
+from utils.readers.columns import ColumnInfo, LazyColumns, filled, fits, matches
+from utils.readers.pieces import Meter, Pieces, next_border
+from utils.readers.places.storage import Source
 from utils.readers.spec import Access, ChunkSize
-from utils.readers.storage import Source
 from utils.readers.threads import thread_pool
-
-logger = get_logger(__name__)
 
 ENTRY_COLUMN = "entry"
 # What a value takes where a format does not say [bytes].
 UNKNOWN_BYTES = 8.0
 # What a text takes in memory beside its characters: a Python object and the pointer to it [bytes].
 TEXT_BYTES = 64.0
-# Reading one file that takes longer is worth a line for the user [s].
-LONG_READ = 2.0
 _TAIL_BYTES = 65_536
-
-
-@dataclass(frozen=True)
-class ColumnInfo:
-    """One column of a file.
-
-    Parameters
-    ----------
-    name : fields of a record have the record's name before theirs: `muon.pt`.
-    type : of one event's value, as Awkward writes it: `float32`, `bool`, `string`, `3 * float32`, `var * float32`,
-        `var * var * float32`.
-    n_bytes : uncompressed [bytes]; None where the format does not say.
-    n_stored : in the file [bytes]; None where the format does not say.
-    compression : in the format's words; empty where there is none.
-    unreadable : why it cannot be read; None where it can.
-    """
-
-    name: str
-    type: str
-    n_bytes: int | None = None
-    n_stored: int | None = None
-    compression: str = ""
-    unreadable: str | None = None
-
-    @property
-    def is_flat(self) -> bool:
-        """One number, bool or text per event."""
-        return "*" not in self.type and self.unreadable is None
-
-    @property
-    def is_jagged(self) -> bool:
-        """A number of values that differs between events."""
-        return "var *" in self.type
-
-    @property
-    def is_text(self) -> bool:
-        """Text per event, not numbers."""
-        return self.type == "string"
 
 
 @dataclass(frozen=True)
@@ -222,7 +177,7 @@ class Reader(ABC):
     def _is_visible(self, name: str) -> bool:
         """Whether selected_branches and exclude_branches let a name pass."""
         selected, excluded = self.access.selected, self.access.excluded
-        return (selected is None or _matches(name, selected)) and not _matches(name, excluded)
+        return (selected is None or matches(name, selected)) and not matches(name, excluded)
 
     def _missing(self, name: str, remedy: str, known: Iterable[str]) -> MissingColumnError:
         if name in self._columns:
@@ -253,7 +208,7 @@ class Reader(ABC):
                     remedy=f"Set missing_branches to {{{name}: VALUE}}.",
                 )
             value = False if number == "bool" else math.nan
-        if number.lstrip("u").startswith("int") and "var *" not in type_text and not _fits(value, np.dtype(number)):
+        if number.lstrip("u").startswith("int") and "var *" not in type_text and not fits(value, np.dtype(number)):
             raise MissingColumnError(
                 f"no {self.noun} '{name}', and {value} is no {number}",
                 where=self.where,
@@ -303,22 +258,32 @@ class Reader(ABC):
         present = self.require(wanted)
         stop = self.n_entries if stop is None else min(stop, self.n_entries)
         borders = self._borders(present, ChunkSize.of(chunk_size).events(self.bytes_per_event(present)), start, stop)
-        meter = _Meter(self.where)
+        meter = Meter(self.where)
         n_threads = self.access.n_threads
         # Without threads of our own, only waiting for a remote file is worth one.
         n_ahead = 1 if n_threads or self.source.local_path is None else 0
         with thread_pool(n_threads) as threads, thread_pool(n_ahead) as ahead:
-            pieces = _Pieces(self, present, threads, meter, stop)
-            waiting: deque[Future[dict[str, Column]]] = deque()
-            ranges = list(pairwise(borders))
+            pieces = Pieces(
+                lambda some, first, last: self._read(some, first, last, threads),
+                present,
+                {name: self._ends(name) for name in present if name not in self._fills},
+                self.access.n_threads if self.loads_in_parallel else 1,
+                meter,
+                stop,
+            )
+            waiting: deque[tuple[int, int, Future[dict[str, Column]]]] = deque()
+            ranges = pairwise(borders)
             try:
-                for i, (first, last) in enumerate(ranges):
-                    for piece in ranges[i : i + 1 + n_ahead][len(waiting) :]:
-                        waiting.append(ahead.submit(pieces.next, *piece))
+                while True:
+                    for first, last in islice(ranges, 1 + n_ahead - len(waiting)):
+                        waiting.append((first, last, ahead.submit(pieces.next, first, last)))
+                    if not waiting:
+                        break
+                    first, last = waiting[0][:2]
                     # Nothing here may hold on to the columns: the caller decides how long they live.
-                    yield self._chunk(waiting.popleft().result(), first, last, wanted)
+                    yield self._chunk(waiting.popleft()[2].result(), first, last, wanted)
             finally:
-                for future in waiting:
+                for _, _, future in waiting:
                     future.cancel()
                 meter.finish()
 
@@ -330,21 +295,20 @@ class Reader(ABC):
 
     def borders(self, names: Iterable[str], n_events: int, start: int, stop: int) -> list[int]:
         """Entries start … stop, about `n_events` apart, at which reading these columns is divided best."""
-        return self._borders(self.require(names), n_events, start, stop)
+        return list(self._borders(self.require(names), n_events, start, stop))
 
-    def _borders(self, present: Sequence[str], n_chunk: int, start: int, stop: int) -> list[int]:
+    def _borders(self, present: Sequence[str], n_chunk: int, start: int, stop: int) -> Iterator[int]:
         """Entries start … stop, about `n_chunk` apart, where the stored pieces of all columns end if that is near."""
         if stop <= start:
-            return [start, start]
+            yield from (start, start)
+            return
         stored = [name for name in present if name not in self._fills]
         common = self._common_offsets(stored) if stored else []
-        borders = [start]
-        for offset in [*(o for o in common if start < o < stop), stop]:
-            while offset - borders[-1] > 2 * n_chunk:
-                borders.append(borders[-1] + n_chunk)
-            if offset - borders[-1] >= n_chunk or offset == stop:
-                borders.append(int(offset))
-        return borders
+        ends = [*(offset for offset in common if start < offset < stop), stop]
+        yield start
+        while start < stop:
+            start = next_border(ends, start, n_chunk)
+            yield start
 
     def _common_offsets(self, names: Sequence[str]) -> list[int]:
         """Entries at which the stored pieces of all columns begin or end."""
@@ -394,12 +358,15 @@ class Reader(ABC):
         for name, values in columns.items():
             if len(values) != stop - start:
                 raise self._damaged(f"{self.noun} '{name}' has {len(values)} values for entries {start} to {stop}")
-        columns.update({name: _filled(*self._fills[name], stop - start) for name in names if name in self._fills})
+        columns.update({name: filled(*self._fills[name], stop - start) for name in names if name in self._fills})
         return columns
 
     def _unreadable(self, names: Sequence[str], start: int, stop: int) -> str:
         """The column at which reading fails, for the message."""
+        first: dict[str, str] = {}
         for name in names:
+            first.setdefault(self.stored_in(name), name)
+        for name in first.values():
             try:
                 self._load([name], start, stop, None)
             except Exception:  # noqa: BLE001 (the error itself is already on its way to the user)
@@ -413,169 +380,6 @@ class Reader(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Pieces:
-    """Reads consecutive ranges. What a stored piece holds beyond a range is kept, so that none is read twice."""
-
-    def __init__(self, reader: Reader, names: Sequence[str], threads: Executor, meter: "_Meter", stop: int) -> None:
-        self._reader = reader
-        self._names = names
-        self._threads = threads
-        self._meter = meter
-        self._stop = stop
-        self._offsets = {n: reader._ends(n) for n in names if n not in reader._fills}
-        self._kept: dict[str, tuple[int, Column]] = {}
-
-    def next(self, start: int, stop: int) -> dict[str, Column]:
-        """The columns of [start, stop), which follows the range before it."""
-        began = time.perf_counter()
-        by_range: dict[tuple[int, int], list[str]] = {}
-        for name in self._names:
-            first = self._kept[name][0] + len(self._kept[name][1]) if name in self._kept else start
-            last = self._end_of_piece(name, stop)
-            if last > first or start == stop:
-                by_range.setdefault((first, last), []).append(name)
-        columns = self._read(by_range)
-        n_bytes = sum(int(values.nbytes) for values in columns.values())
-        for name in self._names:
-            columns[name] = self._cut(name, columns.pop(name, None), start, stop)
-        self._meter.add(start, stop, n_bytes, time.perf_counter() - began)
-        return columns
-
-    def _read(self, by_range: Mapping[tuple[int, int], Sequence[str]]) -> dict[str, Column]:
-        """The columns of every range; ranges side by side where the format can, because pieces that end at different
-        entries would otherwise be decompressed one after the other."""
-
-        def read(part: tuple[tuple[int, int], Sequence[str]]) -> dict[str, Column]:
-            (first, last), names = part
-            return self._reader._read(names, first, last, self._threads)
-
-        columns: dict[str, Column] = {}
-        if len(by_range) > 1 and self._reader.loads_in_parallel:
-            with thread_pool(self._reader.access.n_threads) as pool:
-                for part in pool.map(read, by_range.items()):
-                    columns.update(part)
-        else:
-            for item in by_range.items():
-                columns.update(read(item))
-        return columns
-
-    def _end_of_piece(self, name: str, stop: int) -> int:
-        """The end of the stored piece that entry `stop` − 1 lies in, as far as it is wanted at all."""
-        offsets = self._offsets.get(name)
-        return stop if offsets is None else min(int(offsets[bisect_left(offsets, stop)]), self._stop)
-
-    def _cut(self, name: str, values: Column | None, start: int, stop: int) -> Column:
-        """[start, stop) of what was kept and what was read; the rest is kept."""
-        first = start
-        if name in self._kept:
-            first, kept = self._kept.pop(name)
-            kept = kept[start - first :]
-            first = start
-            values = kept if values is None else _joined(kept, values)
-        assert values is not None
-        if first + len(values) > stop:
-            self._kept[name] = (stop, values[stop - first :])
-            values = values[: stop - first]
-        return values
-
-
-def _joined(first: Column, second: Column) -> Column:
-    if len(first) == 0:
-        return second
-    if isinstance(first, np.ndarray):
-        return np.concatenate([first, second])
-    return ak.concatenate([first, second])
-
-
-class _Meter:
-    """What reading one file cost, for the log: what was read, not what was waited for."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._n_events = 0
-        self._n_bytes = 0
-        self._seconds = 0.0
-        self._n_chunks = 0
-
-    def add(self, start: int, stop: int, n_bytes: int, seconds: float) -> None:
-        logger.debug(
-            "%s: entries %s to %s: %s", self._where, f"{start:,}", f"{stop:,}", _speed(stop - start, n_bytes, seconds)
-        )
-        self._n_events += stop - start
-        self._n_bytes += n_bytes
-        self._seconds += seconds
-        self._n_chunks += 1
-
-    def finish(self) -> None:
-        logger.log(
-            logging.INFO if self._seconds > LONG_READ else logging.DEBUG,
-            "%s: read %s events, %s a chunk",
-            self._where,
-            _speed(self._n_events, self._n_bytes, self._seconds),
-            duration(self._seconds / max(self._n_chunks, 1)),
-        )
-
-
-def _speed(n_events: int, n_bytes: int, seconds: float) -> str:
-    """`500,000 events in 0.42 s (214 MB/s, 1,190 kHz)`."""
-    per_second = 1 / max(seconds, 1e-9)
-    return (
-        f"{n_events:,} events in {duration(seconds)} ({size(n_bytes * per_second)}/s, "
-        f"{n_events * per_second / 1000:,.3g} kHz)"
-    )
-
-
-def _filled(type_text: str, value: Any, n_events: int) -> Column:
-    """`n_events` times the value, or no values for a jagged column."""
-    if "*" not in type_text:
-        return np.full(n_events, value, np.dtype(object if type_text == "string" else type_text))
-    return ak.Array(_filled_layout(ak.types.from_datashape(type_text, highlevel=False), value, n_events))
-
-
-def _filled_layout(kind: Any, value: Any, n: int) -> Any:
-    if isinstance(kind, ak.types.RegularType):
-        return ak.contents.RegularArray(_filled_layout(kind.content, value, n * kind.size), kind.size, n)
-    if isinstance(kind, ak.types.NumpyType):
-        return ak.contents.NumpyArray(np.full(n, value, np.dtype(kind.primitive)))
-    nothing = ak.forms.from_type(kind.content).length_zero_array()
-    return ak.contents.ListOffsetArray(ak.index.Index64(np.zeros(n + 1, np.int64)), nothing)
-
-
-class LazyColumns(Mapping[str, ColumnInfo]):
-    """Names at once, descriptions when they are asked for: a NanoAOD has 1,500 branches, an analysis reads 40."""
-
-    def __init__(self, names: Sequence[str], describe: Callable[[str], ColumnInfo]) -> None:
-        self._known: dict[str, ColumnInfo | None] = dict.fromkeys(names)
-        self._describe = describe
-
-    def __getitem__(self, name: str) -> ColumnInfo:
-        info = self._known[name]
-        if info is None:
-            info = self._known[name] = self._describe(name)
-        return info
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._known
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-
-def _fits(value: float, dtype: np.dtype[Any]) -> bool:
-    limits = np.iinfo(dtype)
-    return float(value).is_integer() and limits.min <= value <= limits.max
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a pattern matches the name, or that of a record around it: `muon` is `muon.pt` and `muon.eta`."""
-    parts = name.split(".")
-    outer = [".".join(parts[:i]) for i in range(1, len(parts) + 1)]
-    return any(fnmatch.fnmatchcase(name, pattern) for name in outer for pattern in patterns)
 
 
 def short_text(error: BaseException) -> str:

@@ -200,10 +200,12 @@ class SkimFile:
             if len(datasets) == 1 and isinstance(key, int):
                 rows[name] = location[start:stop]
                 continue
-            blocks = {dataset: self._file[dataset][start:stop] for dataset in sorted(datasets)}
+            blocks: dict[str, NDArray[Any]] = {}
             rows[name] = {}
             for column in columns:
                 location, key = self._location[column]
+                if location.name not in blocks:
+                    blocks[location.name] = location[start:stop]
                 block = blocks[location.name]
                 rows[name][column] = block[:, key] if isinstance(key, int) else block[key].reshape(len(block))
         rows.update(

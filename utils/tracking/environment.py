@@ -2,12 +2,11 @@
 
 import platform
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
 
 from utils.factory import files_of_targets
+from utils.models.spec import TrainSpec
 
 ENVIRONMENT = "environment/requirements.txt"
 SOURCES = "source"
@@ -50,10 +49,12 @@ def git_state() -> dict[str, str]:
         return {}
 
 
-def sources_of(config: Mapping[str, Any]) -> dict[str, Path]:
-    """Artifact → the user's file that a `_target_` of the config names."""
+def sources_of(spec: TrainSpec) -> dict[str, Path]:
+    """Artifact → the file of the user's own that a training runs: by a `_target_`, or named in `model_param`."""
+    targets = [spec.model.to_config(), spec.model_param, *(step.to_config() for step in spec.steps)]
+    named = [Path(v) for v in spec.model_param.values() if isinstance(v, str) and v.endswith(".py")]
     found: dict[str, Path] = {}
-    for path in files_of_targets(config):
+    for path in dict.fromkeys([*files_of_targets(targets), *(path for path in named if path.is_file())]):
         name = path.name if f"{SOURCES}/{path.name}" not in found else f"{len(found)}_{path.name}"
         found[f"{SOURCES}/{name}"] = path
     return found

@@ -12,6 +12,7 @@ import yaml
 from utils.errors import RunError
 from utils.logs import get_logger
 from utils.models.crosstrain import TrainingSet
+from utils.models.spec import TrainSpec
 from utils.tracking.environment import ENVIRONMENT, changed_packages, sources_of
 from utils.tracking.recorder import RunRecorder
 from utils.tracking.tracked_run import TRAIN_CONFIG
@@ -37,11 +38,13 @@ def mark_started(recorder: RunRecorder, training: TrainingSet) -> None:
     recorder.tag(STARTED_TAG, digest_of(training))
 
 
-def check_unchanged(recorder: RunRecorder, config: Mapping[str, Any], training: TrainingSet, scratch: Path) -> None:
+def check_unchanged(
+    recorder: RunRecorder, spec: TrainSpec, config: Mapping[str, Any], training: TrainingSet, scratch: Path
+) -> None:
     """RunError unless config, code of the user's and skim are those that the training was started with."""
     recorded = yaml.safe_load(recorder.download(TRAIN_CONFIG, scratch).read_text())
     changes = differences(recorded, yaml.safe_load(yaml.safe_dump(dict(config))))
-    for artifact, path in sources_of(config).items():
+    for artifact, path in sources_of(spec).items():
         if not changes and recorder.download(artifact, scratch).read_bytes() != path.read_bytes():
             changes[str(path)] = "the file has changed"
     if changes:

@@ -12,8 +12,9 @@ import numpy as np
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 
+from utils.errors import CrossfoldError
 from utils.events import hash_text
-from utils.logs import add_log_file, remove_log_file
+from utils.logs import add_log_file, get_logger, remove_log_file
 from utils.models.crosstrain import TrainedFold, TrainingSet
 from utils.models.ensemble import RoutedEnsemble
 from utils.models.estimator import Described
@@ -25,16 +26,18 @@ from utils.tracking.resume import STARTED_TAG
 from utils.tracking.store import COMPLETE_TAG, FAST_TAG, connect
 from utils.tracking.tracked_run import PREDICTION_CONFIG, PREPROCESS_CONFIG, SKIM_METADATA, TRAIN_CONFIG
 
+logger = get_logger(__name__)
+
 LOG = "logs/train.log"
 NETWORK = "network"
 
 
 def log_origin(
-    recorder: RunRecorder, config: Mapping[str, Any], skim_metadata: Mapping[str, Any], train_file: str
+    recorder: RunRecorder, spec: TrainSpec, config: Mapping[str, Any], skim_metadata: Mapping[str, Any]
 ) -> None:
     """Log configs, data fingerprints, cutflow, code version and environment: all by which the run explains itself."""
     recorder.yaml(dict(config), TRAIN_CONFIG)
-    for artifact, path in sources_of(config).items():
+    for artifact, path in sources_of(spec).items():
         recorder.text(path.read_text(), artifact)
     recorder.yaml(dict(skim_metadata.get("config", {})), PREPROCESS_CONFIG)
     if config.get("prediction_data"):
@@ -44,7 +47,7 @@ def log_origin(
     recorder.text(environment_text(), ENVIRONMENT)
     for key, value in git_state().items():
         recorder.tag(key, value)
-    _log_dataset(skim_metadata, train_file)
+    _log_dataset(skim_metadata, spec.train_file)
 
 
 @contextmanager

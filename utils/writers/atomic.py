@@ -52,7 +52,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def atomic_output(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[Path]:
+def atomic_output(path: str | os.PathLike[str], *, overwrite: bool, durable: bool = True) -> Iterator[Path]:
     """Yield the path to write to; put it in place when the block ends well, delete it when the block raises.
 
     The block creates the yielded file and closes it again. A ``.part`` of an earlier, killed job is removed first.
@@ -62,6 +62,7 @@ def atomic_output(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[
     ----------
     path : the output file; folders above it are created.
     overwrite : whether an existing file may be replaced. It stays untouched until the new one is whole.
+    durable : wait until the disk has it, so that it is whole even after the machine itself was interrupted.
 
     Yields
     ------
@@ -91,7 +92,8 @@ def atomic_output(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[
         try:
             yield part
             assert part.exists(), f"the block never wrote {part}"
-            _sync(part)
+            if durable:
+                _sync(part)
             part.replace(path)
         except BaseException as error:
             full = _disk_is_full(part)
@@ -104,7 +106,8 @@ def atomic_output(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[
                     remedy="Free some space or choose another output_path.",
                 ) from error
             raise
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
 
 
 def _write_failure(error: BaseException, disk_is_full: bool) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK_BYTES = 1024**2
+LIST_CHUNK_BYTES = CHUNK_BYTES // 4  # a jagged column is a dataset of its own, and a small skim has whole chunks of all
 OFFSETS, CELLS = "offsets", "cells"
 
 
@@ -43,11 +44,16 @@ class ImageLayout:
 
 
 def extendable(
-    group: h5py.Group, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], filters: Mapping[str, Any]
+    group: h5py.Group,
+    name: str,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    filters: Mapping[str, Any],
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> h5py.Dataset:
     """An empty (0, *shape) dataset that grows along its first axis."""
     row_bytes = max(1, dtype.itemsize * int(np.prod(shape, dtype=int)))
-    rows = max(1, CHUNK_BYTES // row_bytes)
+    rows = max(1, chunk_bytes // row_bytes)
     return group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(rows, *shape), **filters)
 
 
@@ -55,10 +61,12 @@ class JaggedGroup:
     """Columns with the same number of values in every event; event i has [offsets[i], offsets[i + 1]) of each."""
 
     def __init__(self, group: h5py.Group, columns: Mapping[str, np.dtype[Any]], filters: Mapping[str, Any]) -> None:
-        self._offsets = extendable(group, OFFSETS, np.dtype(np.int64), (), filters)
+        self._offsets = extendable(group, OFFSETS, np.dtype(np.int64), (), filters, LIST_CHUNK_BYTES)
         self._offsets.resize(1, axis=0)
         group.attrs["columns"] = json.dumps(list(columns))
-        self._columns = {name: extendable(group, name, dtype, (), filters) for name, dtype in columns.items()}
+        self._columns = {
+            name: extendable(group, name, dtype, (), filters, LIST_CHUNK_BYTES) for name, dtype in columns.items()
+        }
         self._n_values = 0
 
     def append(self, start: int, stop: int, columns: Mapping[str, ak.Array]) -> None:

@@ -7,9 +7,11 @@ can only store as a pickle, so that group alone has pandas' table format. Readin
 
 import io
 import json
-from collections.abc import Mapping
-from contextlib import ExitStack
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,6 +53,27 @@ class SkimSchema:
         assert not twice, f"columns in two groups: {twice}"
 
 
+@contextmanager
+def _written(part: Path) -> Iterator[h5py.File]:
+    """The file to write, closed at the end whatever happens.
+
+    HDF5 writes out what it still holds when it closes; where that fails, as on a full disk, the process crashes later
+    on. After an error it therefore writes to memory, a few megabytes, instead of the file, which is not to be kept.
+    """
+    file = h5py.File(part, "w", rdcc_nbytes=CACHE_BYTES, rdcc_nslots=10_007)
+    try:
+        yield file
+        file.flush()
+    except BaseException:
+        discarded = os.memfd_create(part.name)
+        os.ftruncate(discarded, part.stat().st_size)
+        os.dup2(discarded, file.id.get_vfd_handle())
+        os.close(discarded)
+        raise
+    finally:
+        file.close()
+
+
 def _filters(compression: str) -> dict[str, Any]:
     if compression == "none":
         return {}
@@ -60,9 +83,19 @@ def _filters(compression: str) -> dict[str, Any]:
 
 def _template(schema: SkimSchema) -> h5py.File:
     """A file in memory with one row in every group, written by pandas."""
+    described = tuple(
+        (group, tuple((name, dtype.str) for name, dtype in dtypes.items())) for group, dtypes in schema.groups.items()
+    )
+    return h5py.File(io.BytesIO(_template_image(described)), "r")
+
+
+@lru_cache(maxsize=4)
+def _template_image(described: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]) -> bytes:
+    """The bytes of that file, for groups of (column, type): a worker makes many skims of the same schema."""
     store = pd.HDFStore("template.h5", mode="w", driver="H5FD_CORE", driver_core_backing_store=0)
     try:
-        for group, dtypes in schema.groups.items():
+        for group, columns_of_group in described:
+            dtypes = {name: np.dtype(text) for name, text in columns_of_group}
             columns = {name: ["x"] if dtype.kind == "S" else np.zeros(1, dtype) for name, dtype in dtypes.items()}
             frame = pd.DataFrame(columns)
             if group in TEXT_GROUPS:
@@ -71,10 +104,10 @@ def _template(schema: SkimSchema) -> h5py.File:
             else:
                 store.put(group, frame, format="fixed", track_times=False)
         handle: Any = store._handle
-        image = handle.get_file_image()
+        image: bytes = handle.get_file_image()
     finally:
         store.close()
-    return h5py.File(io.BytesIO(image), "r")
+    return image
 
 
 def _extendable(group: h5py.Group, name: str, template: h5py.Dataset, filters: dict[str, Any]) -> h5py.Dataset:
@@ -165,10 +198,17 @@ class SkimWriter:
     schema : the columns of every group.
     compression : `none`, `blosc:lz4` or `blosc:zstd`.
     overwrite : whether an existing file may be replaced.
+    durable : as for :func:`atomic_output`.
     """
 
     def __init__(
-        self, path: str | Path, schema: SkimSchema, *, compression: str = "none", overwrite: bool = False
+        self,
+        path: str | Path,
+        schema: SkimSchema,
+        *,
+        compression: str = "none",
+        overwrite: bool = False,
+        durable: bool = True,
     ) -> None:
         self.path = Path(path)
         groups = {group: columns for group, columns in schema.groups.items() if columns}
@@ -176,12 +216,13 @@ class SkimWriter:
         self.n_rows = 0
         self._compression = compression
         self._overwrite = overwrite
+        self._durable = durable
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            part = stack.enter_context(atomic_output(self.path, overwrite=self._overwrite))
-            self._file = stack.enter_context(h5py.File(part, "w", rdcc_nbytes=CACHE_BYTES, rdcc_nslots=10_007))
+            part = stack.enter_context(atomic_output(self.path, overwrite=self._overwrite, durable=self._durable))
+            self._file = stack.enter_context(_written(part))
             self._create_groups()
             self._stack = stack.pop_all()
         return self

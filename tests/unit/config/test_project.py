@@ -59,7 +59,7 @@ def test_every_entry_point_through_a_shell_as_mlflow_starts_it(tmp_path: Path) -
     project = load_project(ROOT)
     contents = yaml.safe_load((ROOT / "MLproject").read_text())
     assert contents["conda_env"] == "conda.yaml"
-    assert set(contents["entry_points"]) == {"main", "train", "preprocess", "predict", "evaluate"}
+    assert set(contents["entry_points"]) == {"main", "train", "describe", "preprocess", "predict", "evaluate"}
     (tmp_path / "train.py").write_text("import sys\nprint(*sys.argv[1:], sep='\\n')")
     parameters = {"year": "2018", "overrides": "cut='(a > 1) & $HOME {b}' x=\"it's\"", "input_path": "/a b/{c}"}
     command = project.get_entry_point("main").compute_command(parameters, None)

@@ -116,7 +116,7 @@ def test_an_error_comes_as_it_was_raised(make: Callable[..., Task], kind: str) -
 
 
 def test_an_error_that_cannot_be_sent_comes_as_text(make: Callable[..., Task]) -> None:
-    with pytest.raises(RuntimeError, match="Unpicklable: <function"):
+    with pytest.raises(RuntimeError, match="UnpicklableError: <function"):
         run([make(0, bug=True)], "processes")
 
 

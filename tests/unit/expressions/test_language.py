@@ -161,6 +161,9 @@ def test_continued_lines(text):
         ("pi * e + nan + inf + np.e", set()),
         ("nth(Jet_pt[Jet_ID], argmax(Jet_pt), default=-10)", {"Jet_pt", "Jet_ID"}),
         ('branch("Jet.pt") * branch("e")', {"Jet.pt", "e"}),
+        ("(Jet.PT > 20) & (muon.p4.px < leaflist.x)", {"Jet.PT", "muon.p4.px", "leaflist.x"}),
+        ("np.sqrt(MET.px**2 + MET . py**2) / math.pi", {"MET.px", "MET.py"}),
+        ("pt(jet.px, jet.py) + e.pt + sum.x", {"jet.px", "jet.py", "e.pt", "sum.x"}),
         ("channel == 'et'", {"channel"}),
         ("x[:, :2]", {"x"}),
     ],
@@ -184,6 +187,13 @@ def test_a_branch_may_have_the_name_of_a_function():
     columns = {"pt": np.array([3.0]), "mass": np.array([4.0]), "Jet.pt": np.array([1.0])}
     assert evaluate("pt(pt, mass) + mass", columns).tolist() == [9.0]
     assert evaluate('branch("Jet.pt")', columns).tolist() == [1.0]
+
+
+def test_a_name_with_dots_is_a_branch():
+    columns = {"MET.px": np.array([3.0]), "jet.vertex.z": np.array([4.0])}
+    assert evaluate("hypot(MET.px, jet.vertex.z) + branch('MET.px')", columns).tolist() == [8.0]
+    with pytest.raises(MissingColumnError, match=r"no branch 'MET\.pxx'.*did you mean 'MET\.px'"):
+        evaluate("MET.pxx > 3", columns)
 
 
 def test_a_missing_branch_names_the_nearest():

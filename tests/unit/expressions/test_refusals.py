@@ -29,7 +29,10 @@ def refusal(text):
         "nth(a, 0, default=1, default=2)", "branch(a)", "branch()", "branch('a', 'b')", "branch('a' + 'b')",
         "branch(name='a')", "a if b else c", "a is b", "a in b", "a not in b", "not a", "a and b", "a or b",
         "a @ b", "a << 2", "a >> 1", "a < 'x'", "await a", "yield a", "import os", "a; b", "a = 1", "a == 1 # b",
-        "a && b", "a || b", "!a", "a b", "(a", "a)", "a)+(b", "", "  ", "a\0", "print(a)", "a.b", "a.sum()",
+        "a && b", "a || b", "!a", "a b", "(a", "a)", "a)+(b", "", "  ", "a\0", "print(a)", "a.sum()",
+        "a.__class__.__bases__", "a.b.__class__", "a._b", "_a.b", "__a.b", "a.__init__.b", "(a + b).c", "a[b].c",
+        "a().b", "(1).real", "'x'.y", "np.a.b", "ak.a", "math.a.b", "numpy.a", "awkward.a", "a.b.c(d)", "a.b()",
+        "a.__call__(b)",
         "np.nth(a, 0)", "x.y(a)", "a^2", "2^a", "a & 0.5", "~1.5", "'a' == 1",
     ],
 )  # fmt: skip
@@ -57,7 +60,7 @@ def test_refused(text):
         ("Jet_pt[0]", "nth(Jet_pt, 0, default=…)"),
         ("Jet_pt.sum()", "sum(Jet_pt)"),
         ("ak.concatenate([a, b], axis=1)", "concatenate(a, b)"),
-        ("Jet.pt > 3", 'branch("Jet.pt")'),
+        ("Jet._pt > 3", 'branch("Jet._pt")'),
         ("pt^2", "pt ** 2"),
         ("!a", "~("),
         ("a && b", "&"),
@@ -89,9 +92,9 @@ def test_the_nearest_function_is_named(text, nearest):
 
 
 def test_the_error_shows_the_text_and_the_column():
-    error = refusal("(pt > 20) & (eta.x < 2)")
-    assert "at column 14 of '(pt > 20) & (eta.x < 2)'" in str(error) and "new_variables.x" in str(error)
-    assert "at column 16" in str(refusal("  (é > 1)\n & ( b.x)"))
+    error = refusal("(pt > 20) & (eta._x < 2)")
+    assert "at column 14 of '(pt > 20) & (eta._x < 2)'" in str(error) and "new_variables.x" in str(error)
+    assert "at column 16" in str(refusal("  (é > 1)\n & ( b._x)"))
     long = refusal(" & ".join(f"(branch_number_{i} > {i})" for i in range(40)) + " & open('x')")
     assert "…" in str(long) and "open('x')" in str(long) and len(str(long)) < 300
 

@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,9 +26,10 @@ from utils.preprocessing import parts as parts_module
 from utils.preprocessing.duplicates import DuplicateAudit
 from utils.preprocessing.flow import _Pass, run_preprocessing
 from utils.preprocessing.inputs import open_inputs
+from utils.preprocessing.jagged_spec import ImageSpec
 from utils.preprocessing.moments import BLOCK_ENTRIES
 from utils.preprocessing.parts import Parts, write_part
-from utils.preprocessing.spec import NonFinite, PcaSpec, PreprocessSpec, Process, Sample
+from utils.preprocessing.spec import MinMaxSpec, NonFinite, PcaSpec, PreprocessSpec, Process, Sample
 from utils.readers.skim import SkimFile
 
 ROOT = Path(__file__).parents[3]
@@ -67,6 +69,26 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "nevts": 170,
     },
     "no identity": {"identity": "entry", "misc_features": None, "train_size": 1.0, "scaler": None, "order": "shuffled"},
+    "lists": {
+        "padded_features": {"jet_pt": 2},
+        "new_variables": {"jet_y": "jet_pt % 2"},
+        "jagged_features": {"jets": ("jet_pt", "jet_y")},
+        "images": {
+            "dense": ImageSpec(
+                x="jet_pt", y="jet_y", range=((0.0, 90.0), (0.0, 2.0)), bins=(4, 3), channels={"w": "jet_pt"}
+            ),
+            "sparse": ImageSpec(
+                x="jet_pt",
+                y="jet_y",
+                range=((0.0, 90.0), (0.0, 2.0)),
+                bins=(4, 3),
+                channels={"n": None},
+                storage="sparse",
+            ),
+        },
+        "minmax": MinMaxSpec(),
+        "order": "shuffled",
+    },
     "prediction": {"for_training": False, "misc_features": ("evt", "weight")},
 }
 
@@ -159,7 +181,8 @@ def part_names(spec: PreprocessSpec) -> list[str]:
 
 def done(spec: PreprocessSpec) -> list[str]:
     """The parts that lie beside the outputs."""
-    return sorted(path.name for path in parts_of(spec).folder.glob("[0-9]*"))
+    found = Path(spec.output_path).glob(".*.parts-*/[0-9]*")
+    return sorted(path.name for path in found if path.suffix != ".part")
 
 
 @pytest.fixture
@@ -371,6 +394,7 @@ def slow(chain: Path, tmp_path: Path, job: Callable[..., PreprocessSpec]) -> Cal
     file.write_text(
         f"""
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -448,3 +472,56 @@ def test_a_part_that_two_workers_make_at_once(job: Callable[..., PreprocessSpec]
     assert (task.result / "0.h5").stat() == mark
     assert list(parts.folder.iterdir()) == [task.result]
     assert next(run_tasks(write_part, [task], ExecutorSpec(), title="")).worker == ""
+
+
+def test_parts_from_before_a_crash_of_the_machine_are_made_again(job: Callable[..., PreprocessSpec]) -> None:
+    """They may never have reached the disk; those of workers elsewhere have, before they were done."""
+    spec = job(workers=1)
+    parts = parts_of(spec)
+    parts.prepare()
+    inputs = open_inputs(spec)
+    with DuplicateAudit() as audit:
+        one_pass = _Pass(spec, inputs, spec.output_samples, spec.input_samples, audit)
+        first, second, third, *_ = parts.tasks(one_pass.prototype(), one_pass.moments)
+    for task, durable in ((first, False), (second, True), (third, False)):
+        write_part(replace(task.argument, durable=durable))
+    (first.result / "boot_id").write_text("an earlier start")
+    with captured_log() as messages:
+        run_preprocessing(spec)
+    assert "1 parts from before this machine was started are made again" in messages
+    assert "2 of 8 tasks were already done" in messages
+
+
+def test_types_are_those_of_the_first_file(
+    job: Callable[..., PreprocessSpec], copy: Path, ntuple: Any, toy_file: Any
+) -> None:
+    """What fits into them is converted, what does not is the same error as where one process does everything."""
+    columns = toy_file(80, 22)
+    ntuple(copy / "taus_2.root", {**columns, "njets": columns["njets"].astype(np.int8)})
+    spec = job(copy, cat_features=(), misc_features=("evt", "njets"))
+    result = run_preprocessing(spec)
+    with SkimFile(result.outputs["train"]) as skim:
+        assert skim.dtype("njets") == np.int32
+    ntuple(copy / "taus_2.root", {**columns, "njets": columns["njets"].astype(np.float64)})
+    messages = []
+    for executor in ("serial", "processes"):
+        with pytest.raises(DataError, match="'njets' is float64 here, but int32 in the first file") as caught:
+            run_preprocessing(replace(spec, executor=executor, overwrite=True))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_part_is_made_without_threads(job: Callable[..., PreprocessSpec], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker has one core, and helpers would only compete with the other workers."""
+    spec = job()
+    inputs, parts = open_inputs(spec), parts_of(spec)
+    with DuplicateAudit() as audit:
+        one_pass = _Pass(spec, inputs, spec.output_samples, spec.input_samples, audit)
+        task = parts.tasks(one_pass.prototype(), one_pass.moments)[0]
+
+    def start(self: threading.Thread) -> None:
+        raise AssertionError(f"{self.name} is started")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    write_part(task.argument)
+    assert task.result.is_dir()

@@ -13,6 +13,7 @@ from utils.config.compose import load_spec
 from utils.errors import ConfigError, CrossfoldError, DataError, ExpressionError, InputFileError, MissingColumnError
 from utils.events import Chunk
 from utils.expressions import DerivedVariables, Expression
+from utils.logs import captured_log
 from utils.preprocessing.flow import run_preprocessing
 from utils.preprocessing.mlaas4hep.build import completed
 from utils.preprocessing.mlaas4hep.lists import classes_of, read_files, read_labels
@@ -547,6 +548,18 @@ def preprocessing(rec):
     assert config["chunk_transform"]["types"] == {"met2": "float64", "soft": "var * float64", "kind": "float64"}
 
 
+def test_a_users_function_that_changed_is_not_mistaken_for_the_old_one(make: Make) -> None:
+    """An interrupted job goes on with what it has done only if the function is still the same."""
+    spec, config = make({}, "def preprocessing(rec):\n    return {'met2': rec['met'] ** 2}\n")
+    assert spec.chunk_transform is not None
+    spec.chunk_transform()
+    assert spec.identity == ("run", "event")  # of the file, whatever the function makes of it
+    path = Path(config["chunk_transform"]["file"])
+    path.write_text(path.read_text().replace("** 2", "** 3"))
+    with pytest.raises(ConfigError, match="changed since"):
+        spec.chunk_transform()
+
+
 # --- specs ---
 
 
@@ -585,7 +598,9 @@ def test_stale_specs_are_an_error(make: Make, tmp_path: Path, change: Callable[[
 def test_specs_of_the_training_serve_other_files(make: Make, tmp_path: Path, folder: Path) -> None:
     make()
     specs = f"specs={tmp_path}/skims/global-specs.json"
-    spec, _ = make({}, None, specs, f"files=[{folder}/f1.root]", f"output_path={tmp_path}/pred", kind="prediction_data")
+    spec, _ = make(
+        {"nevts": 9}, None, specs, f"files=[{folder}/f1.root]", f"output_path={tmp_path}/pred", kind="prediction_data"
+    )
     assert [sample.name for sample in spec.input_samples] == ["f1"]
     assert spec.order == "input" and spec.nevts == -1
     assert spec.class_names == ()
@@ -617,3 +632,17 @@ def test_avro_is_refused_with_the_way_out(make: Make) -> None:
 def test_features_are_not_given_twice(make: Make) -> None:
     with pytest.raises(ConfigError, match="follow from params.json"):
         make({}, None, "cont_features=[met]")
+
+
+def test_a_row_longer_than_the_specs_is_cut_and_counted(make: Make, tmp_path: Path) -> None:
+    """Where MLaaS4HEP crashes."""
+    make({"exclude_branches": ["label"]})
+    specs = json.loads((tmp_path / "skims" / "global-specs.json").read_text())
+    specs["jdim"]["Jet_pt"] = 2
+    (tmp_path / "short.json").write_text(json.dumps(specs))
+    spec, config = make({"exclude_branches": ["label"]}, None, f"specs={tmp_path}/short.json")
+    with captured_log() as lines:
+        result = run_preprocessing(spec, config)
+    with SkimFile(result.outputs["train"]) as skim:
+        assert "Jet_pt_1" in skim.columns and "Jet_pt_2" not in skim.columns
+    assert any("Jet_pt" in line and "Jet_eta" not in line for line in lines), lines

@@ -41,6 +41,12 @@ def test_the_published_example() -> None:
     np.testing.assert_array_equal(per_chunk(mixing)[1], [5_076, 5_076, 5_076, 5_076, 5_075])
 
 
+def test_shares_are_rounded_to_the_nearest() -> None:
+    """The files the other way round: 5,075.8 events a chunk are 5,076, until that is a whole event too many."""
+    mixing = Mixing(drawn_entries([491_653, 476_963], 50_000), 10_000)
+    np.testing.assert_array_equal(per_chunk(mixing)[0], [5_076, 5_076, 5_076, 5_076, 5_075])
+
+
 def test_the_published_example_with_all_events() -> None:
     mixing = Mixing(drawn_entries([476_963, 491_653], -1), 10_000)
     counts = per_chunk(mixing)
@@ -204,6 +210,17 @@ def test_neither_memory_nor_parts_show(tmp_path: Path, name: str) -> None:
     for other in results[1:]:
         for column, values in results[0].items():
             assert values.tolist() == other[column].tolist(), column
+
+
+def test_a_bucket_may_hold_a_single_key(tmp_path: Path) -> None:
+    """So little memory that every chunk has a bucket of its own."""
+    sizes = [150, 7, 90]
+    origin = rows(sizes)
+    order = orders(sizes)["mixed"]
+    assert order.n_keys == 5
+    found = ordered(tmp_path, origin, order, n_parts=2, n_bytes=600)
+    expected = np.lexsort((origin["entry"], origin["file_index"], order.keys(origin)))
+    np.testing.assert_array_equal(found["run"], expected + 1)
 
 
 class AllAlike:

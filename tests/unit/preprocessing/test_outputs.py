@@ -33,7 +33,7 @@ def test_existing_outputs_are_refused_before_anything_is_read(
     skims: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: str
 ) -> None:
     (tmp_path / existing).write_text("precious")
-    monkeypatch.setattr("utils.readers.root.RootTree.chunks", lambda *_: pytest.fail("reading began"))
+    monkeypatch.setattr("utils.readers.root.tree.RootTree.chunks", lambda *_: pytest.fail("reading began"))
     with pytest.raises(OutputError, match=f"exists already.*{existing}.*overwrite=true"):
         skims(output_path=str(tmp_path))
     assert names(tmp_path) == [existing]

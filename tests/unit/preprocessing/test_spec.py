@@ -105,3 +105,9 @@ def test_samples_that_are_none(value: Any, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         Sample.from_config(value, "input_samples.0")
     assert message in str(raised.value)
+
+
+def test_shuffle_is_short_for_an_order(spec: Callable[..., PreprocessSpec]) -> None:
+    paths = Path("in"), Path("out")
+    assert spec(*paths, shuffle=True).order == spec(*paths, order="shuffled").order == "shuffled"
+    assert "contradict" in str(refused(spec, shuffle=True, order="mixed"))

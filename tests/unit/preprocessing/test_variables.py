@@ -12,7 +12,7 @@ import pytest
 from utils.errors import ConfigError, DataError, ExpressionError
 from utils.logs import captured_log
 from utils.preprocessing.spec import NonFinite, Process, Sample
-from utils.readers.root import RootTree
+from utils.readers.root.tree import RootTree
 
 TAUS = (Sample("taus", (Process("Taus", None, 0),)),)
 

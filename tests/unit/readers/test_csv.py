@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.integration.servers import file_server
 from utils.errors import DataError, InputFileError, MissingColumnError, OutputError
 from utils.logs import captured_log
-from utils.readers.csv_file import CsvFile
+from utils.readers.spec import Access
+from utils.readers.text.csv_file import CsvFile
 
 
 class SmallBlocks(CsvFile):
@@ -312,6 +314,28 @@ def test_no_room_for_the_decompressed_copy(tmp_path: Path, monkeypatch: pytest.M
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.where == str(scratch)
     assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["plain", "gzip"])
+def test_a_remote_file_is_copied_once_and_read_like_a_local_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data.csv").write_bytes(CONTENT if name == "plain" else COMPRESS[name](CONTENT))
+    with file_server(tmp_path) as served:
+        reader = CsvFile(f"{served.address}/data.csv")
+        served.fault = lambda _: "500"
+        with reader:
+            assert reader.source.local_path is None
+            assert reader.read(["eta"], 19_990, 19_999)["eta"].tolist() == [i / 7 for i in range(19_990, 19_999)]
+
+
+@pytest.mark.parametrize("name", ["plain", "gzip"])
+def test_a_server_that_dies_is_named_not_the_compression(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data.csv").write_bytes(CONTENT if name == "plain" else COMPRESS[name](CONTENT))
+    with file_server(tmp_path) as served:
+        served.fault = lambda _: "die"
+        with pytest.raises(InputFileError) as caught:
+            CsvFile(f"{served.address}/data.csv", access=Access(retries=0, timeout=5))
+    assert "damaged" not in str(caught.value)
+    assert served.address in str(caught.value)
 
 
 def test_real_events(shared_data: Path) -> None:

@@ -15,11 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.skims import toy_events, write_skim
-from utils.errors import InputFileError, MissingColumnError
-from utils.readers import hdf5
+from utils.errors import InputFileError, MissingColumnError, SkimError
 from utils.readers.formats import open_reader
-from utils.readers.hdf5 import Hdf5Table
+from utils.readers.hdf5 import table as hdf5
+from utils.readers.hdf5.table import Hdf5Table
 from utils.readers.spec import Access
+from utils.writers.jagged import ImageLayout
+from utils.writers.skim import SkimSchema, SkimWriter
 
 N = 100
 
@@ -98,6 +100,10 @@ def test_compound_datasets_side_by_side_are_records(tmp_path: Path) -> None:
     assert ak.to_numpy(found["tracks.d0"])[0].tolist() == [360, 361, 362, 363]
     assert found["jets"].pt.tolist() == list(range(90, 100))
     assert ak.to_numpy(ak.concatenate([c.columns["tracks.d0"] for c in chunks])).ravel().tolist() == list(range(4 * N))
+    with h5py.File(tmp_path / "alone.h5", "w") as file:
+        file["jets"] = jets
+    with Hdf5Table(str(tmp_path / "alone.h5")) as reader:
+        assert reader.branches == ("pt", "tag.b", "tag.good")
     with Hdf5Table(str(tmp_path / "a.h5"), "jets") as reader:
         assert reader.branches == ("pt", "tag.b", "tag.good")
         assert reader.where == f"{tmp_path}/a.h5:jets"
@@ -184,6 +190,52 @@ def test_a_skim_is_one_table_and_each_group_another(tmp_path: Path) -> None:
     assert np.array_equal(chunk.columns["x"], events.cont["x"])
     with open_reader(str(path), "cont_features") as reader:
         assert reader.branches == tuple(events.cont)
+
+
+def test_jagged_groups_and_images_of_a_skim(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    counts = rng.integers(0, 4, N)
+    jets = {name: ak.unflatten(rng.random(counts.sum()).astype(np.float32), counts) for name in ("pt", "eta")}
+    images = rng.random((N, 1, 2, 2)).astype(np.float32)
+    cells = {"cells": ak.unflatten(np.zeros(N, np.int32), np.ones(N, int)), "e": ak.from_numpy(images[:, 0, :1, 0])}
+    cells["e"] = ak.unflatten(ak.flatten(cells["e"]), np.ones(N, int))
+    schema = SkimSchema(
+        {"cont_features": {"x": np.dtype("f4")}},
+        {"jets": {name: np.dtype("f4") for name in jets}},
+        {"dense": ImageLayout((1, 2, 2), ("e",), "dense"), "sparse": ImageLayout((1, 2, 2), ("e",), "sparse")},
+    )
+    with SkimWriter(tmp_path / "a.h5", schema) as writer:
+        rows = {"cont_features": {"x": np.arange(N, dtype=np.float32)}, "jagged/jets": jets}
+        writer.append({**rows, "images/dense": images, "images/sparse": cells})
+        writer.finish({})
+    with Hdf5Table(str(tmp_path / "a.h5")) as reader:
+        types = {name: info.type for name, info in reader.columns.items()}
+        chunks = list(reader.chunks([*types, "jets"], 30))
+        assert reader.bytes_per_event(["dense"]) == reader.bytes_per_event(["sparse"]) == 16
+        assert reader.bytes_per_event(["jets.pt"]) == (4 * counts.sum() + 8 * N) / N
+    assert types == {
+        "x": "float32", "jets.pt": "var * float32", "jets.eta": "var * float32", "dense": "1 * 2 * 2 * float32",
+        "sparse": "1 * 2 * 2 * float32",
+    }  # fmt: skip
+    found = {name: ak.concatenate([chunk.columns[name] for chunk in chunks]) for name in chunks[0].columns}
+    assert ak.to_list(found["jets.pt"]) == ak.to_list(found["jets"].pt) == ak.to_list(jets["pt"])
+    assert str(found["jets"].type.content) == "var * {pt: float32, eta: float32}"
+    assert np.array_equal(ak.to_numpy(found["dense"]), images)
+    assert np.array_equal(ak.to_numpy(found["sparse"])[:, 0, 0, 0], images[:, 0, 0, 0])
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["jagged/jets/offsets"].resize(N, axis=0)
+    with pytest.raises(SkimError, match="its offsets do not fit its values"):
+        Hdf5Table(str(tmp_path / "a.h5"))
+
+
+def test_a_record_in_chunks(tmp_path: Path) -> None:
+    jets = np.zeros(N, [("pt", "f4"), ("id", "i4")])
+    jets["pt"] = np.arange(N)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["jets"], file["met"] = jets, np.arange(N)
+    with Hdf5Table(str(tmp_path / "a.h5")) as reader:
+        chunks = list(reader.chunks(["jets", "met"], 30))
+    assert ak.concatenate([chunk.columns["jets"] for chunk in chunks]).pt.tolist() == list(range(N))
 
 
 def test_fingerprints_of_skims_of_one_size_differ(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.errors import DataError, InputFileError
-from utils.readers.json_lines import JsonLines
+from utils.readers.text.json_lines import JsonLines
 
 
 class SmallBlocks(JsonLines):

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.servers import file_server
 from utils.errors import InputFileError
 from utils.logs import captured_log
-from utils.readers.locations import below, expand_paths, join, redirected
+from utils.readers.places.locations import below, expand_paths, join, redirected
 from utils.readers.spec import Access
 
 

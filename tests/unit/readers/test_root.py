@@ -1,5 +1,6 @@
 """ROOT trees as chunks: whatever their borders, the same events; whatever is wrong, an error that names it."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.errors import InputFileError, MissingColumnError
-from utils.readers.locations import expand_paths
-from utils.readers.root import RootTree
+from utils.readers.places.locations import expand_paths
+from utils.readers.root.tree import RootTree
 
 N = 1000
 BASKETS = (13, 170, N)
@@ -65,8 +66,12 @@ def test_chunks_are_the_tree_in_order_wherever_their_borders_are(
 
 def test_chunk_borders_fall_on_basket_borders(files: dict[int, Path]) -> None:
     with RootTree(str(files[170]), "events") as tree:
-        first_entries = [chunk.first_entry for chunk in tree.chunks(["pt", "jet_pt"], 200)]
-    assert first_entries == [0, 340, 680]
+        first_entries = {
+            size: [chunk.first_entry for chunk in tree.chunks(["pt", "jet_pt"], size)] for size in (60, 140, 200, 400)
+        }
+    assert first_entries[60] == [0, 60, 120, 170, 230, 290, 340, 400, 460, 510, 570, 630, 680, 740, 800, 850, 910, 970]
+    assert first_entries[140] == first_entries[200] == [0, 170, 340, 510, 680, 850]
+    assert first_entries[400] == [0, 340, 680]
 
 
 def test_an_early_stop_ends_the_reading(files: dict[int, Path]) -> None:
@@ -149,6 +154,40 @@ def test_a_missing_tree_has_a_nearest_name(files: dict[int, Path]) -> None:
     assert raised.value.where == str(files[13])
 
 
+def test_without_a_name_the_only_tree_is_meant(tmp_path: Path, files: dict[int, Path]) -> None:
+    with RootTree(str(files[13])) as tree:
+        assert tree.where == f"{files[13]}:events"
+    path = tmp_path / "two.root"
+    with uproot.recreate(path) as file:
+        for name in ("events", "runs"):
+            file.mktree(name, {"pt": "f4"}).extend({"pt": np.zeros(2, np.float32)})
+    with pytest.raises(InputFileError, match="more than one tree.*the file holds events, runs"):
+        RootTree(str(path))
+
+
+def test_of_several_cycles_the_last_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "cycles.root"
+    with uproot.recreate(path) as file:
+        file.mktree("events", {"pt": "f4"}).extend({"pt": np.zeros(2, np.float32)})
+    with uproot.update(path) as file:
+        file.mktree("events", {"pt": "f4"}).extend({"pt": np.ones(3, np.float32)})
+    with RootTree(str(path)) as tree:
+        assert tree.read(["pt"], 0, 3)["pt"].tolist() == [1, 1, 1]
+    with RootTree(str(path), "events;1") as tree:
+        assert tree.n_entries == 2
+
+
+def test_columns_know_their_size_and_compression(tmp_path: Path, ntuple: Callable[..., Path]) -> None:
+    content = {"pt": np.zeros(1000, np.float32), "jet_pt": columns()["jet_pt"]}
+    for compression, text in ((uproot.ZSTD(5), "ZSTD(5)"), (uproot.LZ4(1), "LZ4(1)"), (None, "")):
+        with RootTree(str(ntuple(tmp_path / "a.root", content, compression=compression))) as tree:
+            pt, jet_pt = tree.columns["pt"], tree.columns["jet_pt"]
+        assert (pt.type, pt.compression, pt.unreadable) == ("float32", text, None)
+        assert (jet_pt.type, jet_pt.compression) == ("var * float32", text)
+        assert pt.n_bytes is not None and 4000 < pt.n_bytes < 4400
+        assert pt.n_stored is not None and (pt.n_stored < 500) == (text != "")
+
+
 def test_an_object_that_is_no_tree(tmp_path: Path) -> None:
     with uproot.recreate(tmp_path / "a.root") as file:
         file["events"] = np.histogram(np.zeros(3))
@@ -218,6 +257,22 @@ def test_the_last_bytes_of_a_real_file_may_matter_to_nobody_and_are_missed_all_t
         path.write_bytes(whole[: int(fraction * len(whole))])
         with pytest.raises(InputFileError, match=r"qcd\.root"):
             RootTree(str(path), "events")
+
+
+@pytest.mark.parametrize("n_entries", [2**50, N + 1, -1])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_damaged_number_of_entries_does_not_keep_us_busy(
+    files: dict[int, Path], tmp_path: Path, n_entries: int, everywhere: bool
+) -> None:
+    """Of the tree alone, or of its branches as well."""
+    content = files[170].read_bytes()
+    path = tmp_path / "damaged.root"
+    number = struct.pack(">q", N)
+    assert content.count(number) > 4  # the tree, then its branches
+    path.write_bytes(content.replace(number, struct.pack(">q", n_entries), -1 if everywhere else 1))
+    with pytest.raises(InputFileError, match=r"damaged\.root"), RootTree(str(path), "events") as tree:
+        assert everywhere
+        list(tree.chunks(["pt"]))
 
 
 @settings(max_examples=25, deadline=None)

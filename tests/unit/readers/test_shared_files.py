@@ -11,7 +11,7 @@ import uproot
 
 from utils.errors import CrossfoldError, InputFileError
 from utils.logs import captured_log
-from utils.readers.root import RootTree
+from utils.readers.root.tree import RootTree
 
 # Trees of each file (a wrong name where it has none), and branches (records and groups too) that cannot be read.
 FILES: dict[str, tuple[list[str], set[str]]] = {
@@ -102,6 +102,14 @@ def test_vectors_are_columns_by_the_names_of_their_components(shared_data: Path)
     assert ak.to_list(ak.concatenate([c.columns["muonp4"] for c in chunks])) == ak.to_list(muons)
     assert np.concatenate([c.columns["MET.px"] for c in chunks]).tolist() == met.fX.to_list()
     assert all(isinstance(c.columns["MC_lepton.pz"], np.ndarray) for c in chunks)
+
+
+def test_what_one_file_says_of_a_class_is_not_believed_of_another(shared_data: Path) -> None:
+    before = set(uproot.classes)
+    with RootTree(str(shared_data / "robustness" / "uproot-issue-880.root"), "Z") as tree:
+        assert tree.columns["Cluster[6].Eff"].type == "var * 6 * float64"
+        assert len(tree.read(["Cluster[6].Eff"], 0, 3)["Cluster[6].Eff"]) == 3
+    assert set(uproot.classes) == before
 
 
 def test_leaf_lists_maps_sets_and_texts(shared_data: Path) -> None:

@@ -19,9 +19,9 @@ from tests.integration.servers import Fault, Served, file_server, free_port, sil
 from utils.errors import InputFileError
 from utils.logs import captured_log
 from utils.readers.formats import open_reader
-from utils.readers.root import RootTree
+from utils.readers.places.storage import Source
+from utils.readers.root.tree import RootTree
 from utils.readers.spec import Access
-from utils.readers.storage import Source
 
 N_BYTES = 9_000_000
 QUICK = Access(retries=1, timeout=0.5)
@@ -277,7 +277,7 @@ def test_a_copy_that_breaks_off_leaves_nothing(http: Served, tmp_path: Path) -> 
 def test_two_that_want_the_same_copy_fetch_it_once(http: Served, folder: Path, tmp_path: Path) -> None:
     access = replace(QUICK, timeout=20, copy_inputs=True, cache_path=str(tmp_path / "copies"))
     url = f"{http.address}/noise.bin"
-    program = f"from utils.readers.storage import *; print(len(Source({url!r}, {access!r}).open().read()))"
+    program = f"from utils.readers.places.storage import *; print(len(Source({url!r}, {access!r}).open().read()))"
     with ThreadPoolExecutor(4) as threads:
         other = subprocess.Popen(
             [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]

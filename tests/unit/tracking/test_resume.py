@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.skims import Events, open_skim, toy_events
 from utils.errors import RunError
+from utils.factory import Factory
 from utils.loading import SkimData
 from utils.models.crosstrain import TrainingSet, open_training_set
 from utils.models.spec import TrainSpec
@@ -87,42 +88,47 @@ def test_only_what_was_started_goes_on(
     (tmp_path / "net.py").write_text("one")
     network = {"network": {"_target_": "net.py:Net"}}
     config = {"train_file": str(skim.path), "n_splits": 2, "model_param": network}
+    spec = TrainSpec(**config)
     training, scratch = training_of(skim), tmp_path / "scratch"
     scratch.mkdir()
     assert not has_started(recorder)
-    log_origin(recorder, config, skim.metadata, str(skim.path))
+    log_origin(recorder, spec, config, skim.metadata)
     assert not has_started(recorder)
     mark_started(recorder, training)
     assert has_started(recorder)
     assert not has_started(RunRecorder(recorder._client, recorder.run_id)), "this process has not resumed it"
 
-    check_unchanged(recorder, config, training, scratch)
-    check_unchanged(recorder, {**config, "resume": recorder.run_id, "train_file": "moved.h5"}, training, scratch)
+    check_unchanged(recorder, spec, config, training, scratch)
+    check_unchanged(recorder, spec, {**config, "resume": recorder.run_id, "train_file": "moved.h5"}, training, scratch)
     moved = recorder.download(TRAIN_CONFIG, scratch).read_text()
     assert "moved.h5" in moved, "the later stages look for the skims beside it"
     assert "resume" not in moved
     with pytest.raises(RunError, match=r"another config .n_splits: 2 → 3; weight_name: None → w.*config/train.yaml"):
-        check_unchanged(recorder, {**config, "n_splits": 3, "weight_name": "w"}, training, scratch)
+        check_unchanged(recorder, spec, {**config, "n_splits": 3, "weight_name": "w"}, training, scratch)
     (tmp_path / "net.py").write_text("two")
     with pytest.raises(RunError, match=r"net.py: the file has changed"):
-        check_unchanged(recorder, config, training, scratch)
+        check_unchanged(recorder, spec, config, training, scratch)
     (tmp_path / "net.py").write_text("one")
     with open_skim(tmp_path / "other.h5", toy_events(1000, seed=8)) as other:
         with pytest.raises(RunError, match="the skim is not the one that run") as raised:
-            check_unchanged(recorder, config, training_of(other), scratch)
+            check_unchanged(recorder, spec, config, training_of(other), scratch)
         assert raised.value.where == str(other.path)
 
 
-def test_files_of_the_same_name_are_all_kept() -> None:
-    config = {
-        "model": {"_target_": "a/net.py:Model"},
-        "model_param": {"network": {"_target_": "b/net.py:Net"}, "_target_": "torch.nn.Linear"},
-        "steps": [{"_target_": "a/steps.py:One"}, {"_target_": "a/steps.py:Two"}],
-    }
-    assert sources_of(config) == {
+def test_files_of_the_same_name_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").touch()
+    spec = TrainSpec(
+        train_file="",
+        model=Factory("a/net.py:Model"),
+        model_param={"network": {"_target_": "b/net.py:Net"}, "_target_": "torch.nn.Linear", "file": "model.py"},
+        steps=(Factory("a/steps.py:One"), Factory("a/steps.py:Two")),
+    )
+    assert sources_of(spec) == {
         "source/net.py": Path("a/net.py"),
         "source/1_net.py": Path("b/net.py"),
         "source/steps.py": Path("a/steps.py"),
+        "source/model.py": Path("model.py"),
     }
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from utils.errors import OutputError
 from utils.outputs import Outputs
-from utils.readers.root import RootTree
+from utils.readers.root.tree import RootTree
 from utils.writers.friend import FriendTreeWriter, prediction_columns
 from utils.writers.friend_check import verify_friend
 
@@ -232,9 +232,8 @@ def test_one_value_at_the_wrong_entry_leaves_nothing(tmp_path: Path, sample: lis
     (block,) = blocks([0, N_ENTRIES], predictions)
     block[3]["evt"] = block[3]["evt"].copy()
     block[3]["evt"][700] += np.uint64(2)
-    with pytest.raises(
-        OutputError, match=r"entry 700 has evt = \d+ \(uint64\) where entry 100 of .*b\.root:TauCheck has"
-    ):
+    message = r"entry 700 has evt = \d+ \(uint64\) where entry 100 of .*b\.root:TauCheck has"
+    with pytest.raises(OutputError, match=message):
         feed(tmp_path / "pred.root", sample, [block])
     assert list(tmp_path.iterdir()) == []
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from utils.errors import ConfigError
 from utils.logs import get_logger
-from utils.readers.xrootd import import_client
+from utils.readers.places.xrootd import import_client
 
 logger = get_logger(__name__)
 

@@ -12,13 +12,13 @@ from utils.errors import ConfigError
 from utils.factory import Factory
 from utils.logs import get_logger
 from utils.preprocessing.mixing import drawn_entries
-from utils.preprocessing.mlaas4hep.features import Vector, check_specs, event_vector, matching
+from utils.preprocessing.mlaas4hep.features import Vector, check_specs, event_vector, matching, require_names
 from utils.preprocessing.mlaas4hep.first_pass import Work, first_pass, require_label
 from utils.preprocessing.mlaas4hep.inputs import Listed, open_listed, record_preprocessing
 from utils.preprocessing.mlaas4hep.lists import Labelling, classes_of, read_files, read_labels
 from utils.preprocessing.mlaas4hep.params import CARRIED, Params, load_json
 from utils.preprocessing.mlaas4hep.preproc import Preprocessing
-from utils.preprocessing.mlaas4hep.records import RecordPreprocessing, column_types
+from utils.preprocessing.mlaas4hep.records import RecordPreprocessing, column_types, file_digest
 from utils.preprocessing.mlaas4hep.spec import Mlaas4hepFiles
 from utils.preprocessing.spec import MinMaxSpec, PreprocessSpec, Sample
 from utils.readers.spec import ChunkSize
@@ -144,11 +144,13 @@ class _Made:
         label = self.labelling.column
         if label is not None:
             require_label(label, [*types, *new_variables], self.listed.noun)
+        if params.identifier_given:
+            require_names(params.identifier, self.listed.columns, "identifier")
         vector = event_vector(types, params, preprocessing, label)
         specs, labels = first_pass(work, vector.flat, vector.jagged, label, with_specs=self.given.specs is None)
         path, specs = self._specs(specs, vector, preprocessing.cut is not None)
         samples, paths = self._samples(labels, preprocessing.cut)
-        identifiers = matching(params.identifier, types)
+        identifiers = params.identifier if params.identifier_given else matching(params.identifier, types)
         return {
             "input_path": self.listed.folder,
             "input_files": paths,
@@ -251,4 +253,5 @@ def _transform_config(transform: RecordPreprocessing) -> dict[str, Any]:
         "uses": list(transform.uses),
         "types": dict(transform.types or {}),
         "vectorised": transform.is_vectorised,
+        "digest": file_digest(transform.file),
     }

@@ -79,21 +79,13 @@ def _is_wanted(name: str, params: Params) -> bool:
 
 
 def _check_names(params: Params, preprocessing: Preprocessing, known: Mapping[str, str]) -> None:
-    """What is selected, cut on or taken as an identifier must exist; what is excluded need not."""
+    """What is selected or cut on must exist; what is excluded need not."""
     wanted: list[tuple[str, Iterable[str]]] = [
         ("selected_branches", params.selected or ()),
-        ("identifier", params.identifier if params.identifier_given else ()),
         *((f"{kind}_cut", [name]) for name, kind in preprocessing.of_kind.items()),
     ]
     for where, names in wanted:
-        for name in names:
-            if not fnmatch.filter(known, name) and name not in known:
-                raise MissingColumnError(
-                    f"no branch '{name}'",
-                    where=where,
-                    nearest=nearest_name(name, known),
-                    remedy="Mend the name, or take it out.",
-                )
+        require_names(names, known, where)
     for name, kind in preprocessing.of_kind.items():
         is_flat = bool(_FLAT.fullmatch(known[name])) or known[name] == "flat"
         if is_flat != (kind == "flat"):
@@ -105,6 +97,19 @@ def _check_names(params: Params, preprocessing: Preprocessing, known: Mapping[st
     absent = [name for name in params.excluded if not fnmatch.filter(known, name)]
     if absent:
         logger.info("excluded, but not there: %s", ", ".join(absent))
+
+
+def require_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
+    """MissingColumnError for a name, or a pattern, of no column."""
+    there = list(known)
+    for name in names:
+        if name not in there and not fnmatch.filter(there, name):
+            raise MissingColumnError(
+                f"no branch '{name}'",
+                where=where,
+                nearest=nearest_name(name, there),
+                remedy="Mend the name, or take it out.",
+            )
 
 
 def check_specs(specs: GlobalSpecs, vector: Vector, listed: Listed, where: str, *, counts: str) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from utils.errors import MissingColumnError
 from utils.preprocessing.mlaas4hep.records import RecordPreprocessing
+from utils.readers.columns import ColumnInfo
 from utils.readers.formats import open_reader
-from utils.readers.locations import expand_paths, join
-from utils.readers.reader import ColumnInfo, Fingerprint, Reader
-from utils.readers.remote import scheme_of
+from utils.readers.places.locations import expand_paths, join
+from utils.readers.places.remote import scheme_of
+from utils.readers.reader import Fingerprint, Reader
 from utils.readers.spec import Access
 
 _DATA_SUFFIX = re.compile(r"(\.(root|parquet|pq|arrow|feather|csv|jsonl?|ndjson|gz|bz2|zst))+$", re.IGNORECASE)

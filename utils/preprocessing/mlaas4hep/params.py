@@ -76,7 +76,7 @@ class Params:
         read.check_carried()
         read.check_nan()
         if content.get("hist"):
-            logger.info("histograms of every branch: python describe.py input=… hists=true")
+            logger.info("histograms of every branch: python describe.py input=FILES")
         identifier = read.names("identifier")
         return cls(
             nevts=read.count("nevts", -1),

@@ -1,0 +1,1 @@
+"""Parquet, Arrow IPC and Feather."""

@@ -1,0 +1,1 @@
+"""ROOT files: TTree and RNTuple."""
