@@ -8,9 +8,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from utils.errors import RunError
-from utils.logs import get_logger
+from utils.logs import captured_log, get_logger
 from utils.tracking import recorder as recorder_module
 from utils.tracking.recorder import RunRecorder
+from utils.tracking.resume import STARTED_TAG
 from utils.tracking.store import COMPLETE_TAG
 from utils.tracking.tracked_run import PREDICTION_CONFIG, TRAIN_CONFIG, TrackedRun
 from utils.tracking.training_log import mark_complete, run_recorder
@@ -124,6 +125,26 @@ def test_the_log_goes_with_the_run_also_when_it_fails(run: TrackedRun, client: M
     assert "started with 7 events" in text
     assert "training failed: by nothing" in text
     assert not any(isinstance(handler, logging.FileHandler) for handler in get_logger().handlers)
+
+
+def test_an_interrupted_training_says_how_it_goes_on(run: TrackedRun) -> None:
+    for begun in (False, True):
+        if begun:
+            run.recorder.tag(STARTED_TAG, "digest")
+        with captured_log() as log, pytest.raises(KeyboardInterrupt), run_recorder(run.run_id):
+            raise KeyboardInterrupt
+        assert any(f"resume={run.run_id}" in message for message in log) == begun
+    with captured_log() as log, pytest.raises(RunError), run_recorder(run.run_id):
+        raise RunError("something to mend")
+    assert log == []
+
+
+def test_the_log_of_a_resumed_run_grows(run: TrackedRun) -> None:
+    for word in ("first", "second"):
+        with run_recorder(run.run_id, resumed=word == "second"):
+            get_logger("train").info("%s", word)
+    text = run.text("logs/train.log")
+    assert text.index("first") < text.index("second")
 
 
 def test_complete_is_the_last_word(run: TrackedRun, client: MlflowClient) -> None:

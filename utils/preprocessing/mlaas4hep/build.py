@@ -54,9 +54,9 @@ def completed(spec: PreprocessSpec, config: Mapping[str, Any]) -> tuple[Preproce
     params, labelling, listed = listed_files(spec)
     made = _Made(spec, given, params, listed, labelling)
     keys = made.keys()
-    new = replace(spec, mlaas4hep=None, **{name: _typed(name, value) for name, value in keys.items()})
-    known_as = {**(config.get("vars") or {}), MADE_FROM: made_from(given)}
-    recorded = {**config, **keys, "mlaas4hep": None, "vars": known_as}
+    own = {**spec.vars, MADE_FROM: made_from(given)}
+    new = replace(spec, mlaas4hep=None, vars=own, **{name: _typed(name, value) for name, value in keys.items()})
+    recorded = {**config, **keys, "mlaas4hep": None, "vars": own}
     return new, recorded
 
 
