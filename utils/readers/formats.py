@@ -10,6 +10,7 @@ from utils.errors import InputFileError
 from utils.readers.places.storage import Source
 from utils.readers.reader import Reader, short_text
 from utils.readers.spec import Access
+from utils.readers.text.plain import compression_of
 
 # A format's name in the configs, and its reader. Imported when a file needs it.
 READERS: Mapping[str, str] = {
@@ -31,11 +32,6 @@ _MAGIC = {
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # HDF5 may begin behind a block of its user's, at 512 bytes or any doubling of that. None of a megabyte was ever seen.
 _HDF5_PLACES = (0, *(512 * 2**i for i in range(11)))
-_COMPRESSION = {
-    "gzip": re.compile(rb"\x1f\x8b"),
-    "bz2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
-    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
-}
 # What is no input, and what to do about it.
 _OTHERS = {
     b"FEA1": ("a Feather file of version 1", "Convert it: pyarrow.feather.write_feather(read_table(OLD), NEW)."),
@@ -154,8 +150,8 @@ def _look(source: Source) -> _Content:
         return _Content(None, "an empty file (0 bytes)", "Copy or produce it again.")
     with source.open() as file:
         head = file.read(HEAD_BYTES)
-        codec = next((name for name, magic in _COMPRESSION.items() if magic.match(head)), None)
-        if codec is not None:
+        codec = compression_of(head)
+        if codec:
             return _inside(source, codec)
         if _is_text(head):  # whose first column may well be named PAR1
             return _text(head)

@@ -346,3 +346,11 @@ def test_real_events(shared_data: Path) -> None:
         chunks = list(reader.chunks(["m_bb", "label"], 3000))
         for name in ("m_bb", "label"):
             assert np.array_equal(np.concatenate([chunk.columns[name] for chunk in chunks]), expected[name])
+
+
+def test_a_first_column_may_begin_like_a_compressed_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("BZh,x\n1,2\n3,4\n")
+    with CsvFile(str(path)) as reader:
+        assert reader.branches == ("BZh", "x")
+        assert reader.n_entries == 2

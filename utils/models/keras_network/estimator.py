@@ -24,6 +24,7 @@ from utils.models.keras_network.library import tf
 from utils.models.keras_network.loop import Training
 from utils.models.keras_network.objective import Objective, objective_of
 from utils.models.neural.finder import LearningRateCurve
+from utils.models.neural.making import saved_params
 from utils.models.neural.plan import NeuralPlan
 from utils.models.neural.schedules import numbers_of
 from utils.models.neural.shape import check_same, made_by, shape_of, source_of
@@ -285,11 +286,7 @@ class KerasEstimator:
     def load(cls, folder: Path) -> Self:
         """The inverse of `save`."""
         content = json.loads((folder / DESCRIPTION_FILE).read_text())
-        params = content["params"]
-        network = params.get("network") or {}
-        if isinstance(network, dict) and ".py:" in str(network.get("_target_", "")):
-            network["_target_"] = str(folder / network["_target_"])
-        loaded = cls(params)
+        loaded = cls(saved_params(folder, content["params"]))
         loaded._shape, loaded._best_epoch = content["shape"], content["best_epoch"]
         loaded._numbers, loaded._device_name = content["numbers"], content["device"]
         with own_randomness(loaded.plan.seed):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from utils.errors import ConfigError
@@ -61,3 +62,11 @@ def _check(
             remedy=f"Set {' '.join(f'model_param.network.{name}=…' for name in missing)}, or take what is known of the "
             f"data, by its name: {', '.join(shape)}.",
         )
+
+
+def saved_params(folder: Path, params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a saved estimator, its network's own file looked for in the folder it was saved to."""
+    network = params.get("network") or {}
+    if isinstance(network, dict) and ".py:" in str(network.get("_target_", "")):
+        network["_target_"] = str(folder / network["_target_"])
+    return params

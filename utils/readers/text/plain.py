@@ -5,6 +5,7 @@ The temporary file has no name, so that it is gone when it is closed, and when t
 
 import errno
 import os
+import re
 import tempfile
 from typing import BinaryIO
 
@@ -15,7 +16,12 @@ from utils.logs import progress, size
 from utils.readers.places.storage import Source
 from utils.readers.reader import short_text
 
-_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGIC = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    "bz2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),  # a text may well begin with BZh
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+}
+MAGIC_BYTES = 10  # that tell a compression
 _COPY_BYTES = 1 << 20
 # Full disk, full quota, and the limit on a file's size.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -23,7 +29,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def compression_of(head: bytes) -> str:
     """`gzip`, `bz2` or `zstd`, by the first bytes of a file; empty: none of them."""
-    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
+    return next((name for name, magic in _MAGIC.items() if magic.match(head)), "")
 
 
 def open_plain(source: Source) -> tuple[BinaryIO, str]:
@@ -35,7 +41,7 @@ def open_plain(source: Source) -> tuple[BinaryIO, str]:
     OutputError : no room for the decompressed copy.
     """
     with source.open() as file:
-        compression = compression_of(file.read(4))
+        compression = compression_of(file.read(MAGIC_BYTES))
         if not compression and source.local_path is not None:
             return open(source.local_path, "rb"), ""  # noqa: PTH123 (the caller closes it)
         file.seek(0)
