@@ -108,13 +108,16 @@ def quiet_third_party() -> None:
 
 
 @overload
-def progress(work: Iterable[T], desc: str, unit: str = ..., *, total: int | None = ...) -> Iterator[T]: ...
+def progress(
+    work: Iterable[T], desc: str, unit: str = ..., *, total: int | None = ..., shown: bool = ...
+) -> Iterator[T]: ...
 @overload
-def progress(work: int, desc: str, unit: str = ...) -> Any: ...
-def progress(work: Any, desc: str, unit: str = "events", *, total: int | None = None) -> Any:
+def progress(work: int, desc: str, unit: str = ..., *, shown: bool = ...) -> Any: ...
+def progress(work: Any, desc: str, unit: str = "events", *, total: int | None = None, shown: bool = True) -> Any:
     """A progress bar over an iterable, or over a number of things that are reported one by one.
 
-    It shows only on a terminal (or in a notebook), and only for work that takes more than two seconds.
+    It shows only on a terminal (or in a notebook), and only for work that takes more than two seconds; never with
+    `shown=False`, for one of several processes that do the same.
 
     >>> for chunk in progress(chunks, "reading", unit="chunks"):
     ...     ...  # doctest: +SKIP
@@ -131,7 +134,7 @@ def progress(work: Any, desc: str, unit: str = "events", *, total: int | None = 
         "unit": f" {unit}",
         "unit_scale": unit in ("events", "rows", "B"),
         "delay": PROGRESS_DELAY,
-        "disable": not _is_interactive(),
+        "disable": not (shown and _is_interactive()),
         "leave": False,
         "dynamic_ncols": True,
     }

@@ -9,20 +9,23 @@ import platform
 import resource
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from utils.errors import ExecutorError
-from utils.logs import get_logger
+from utils.logs import get_logger, quiet_third_party
 
 PACKAGE = Path(__file__).parents[1]
 # Whose versions may show in a result.
 _LIBRARIES = ("numpy", "awkward", "uproot", "pandas", "h5py", "pyarrow")
+# How often a worker looks whether the job still lives [s].
+WATCH_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,18 @@ def sources() -> Mapping[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+def begin_worker(parent: int) -> None:
+    """What a process that was started from another one does first: be quiet, and end when that one is gone."""
+    quiet_third_party()
+    threading.Thread(target=partial(_watch, parent), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_INTERVAL)
+    os._exit(1)  # nobody would take its results
+
+
 def call(function: Callable[[Any], None], argument: Any, expected: Environment | None = None) -> Outcome:
     """Run `function(argument)`, keep its log lines, and catch what it raises.
 
@@ -133,7 +148,7 @@ def call(function: Callable[[Any], None], argument: Any, expected: Environment |
             expected.enter(worker)
         function(argument)
     except Exception as raised:  # noqa: BLE001 (it is raised again, in the driver)
-        error, trace = _portable(raised), traceback.format_exc()
+        error, trace = portable(raised), traceback.format_exc()
     finally:
         logger.removeHandler(handler)
     return Outcome(time.perf_counter() - started, worker, peak_bytes(), tuple(records), error, trace)
@@ -144,7 +159,7 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The error, or another one with its text where it cannot be sent."""
     try:
         sent: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301 (what was pickled one call before)

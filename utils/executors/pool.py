@@ -2,29 +2,24 @@
 
 import multiprocessing
 import os
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
 from utils.errors import ExecutorError
-from utils.executors.call import Outcome, call
+from utils.executors.call import Outcome, begin_worker, call
 from utils.executors.run import MAX_ATTEMPTS, Function, Outcomes, Task, lost_too_often
-from utils.logs import get_logger, quiet_third_party
+from utils.logs import get_logger
 
 logger = get_logger(__name__)
 
 # Every worker has one core to itself; libraries read these when they are loaded.
 SINGLE_THREADED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLOSC_NTHREADS"), "1")
-# How often a worker looks whether the job still lives [s].
-WATCH_INTERVAL = 1.0
 
 
 class ProcessWorkers:
@@ -51,7 +46,7 @@ class ProcessWorkers:
         with _environment(SINGLE_THREADED):
             pool = ProcessPool(
                 max_workers=min(self.n_workers, len(tasks)),
-                initializer=_initialize,
+                initializer=begin_worker,
                 initargs=(os.getpid(),),
                 context=multiprocessing.get_context("spawn"),
             )
@@ -83,19 +78,6 @@ class ProcessWorkers:
                     where="executor",
                     remedy="In a script of your own, put what it does under: if __name__ == '__main__'.",
                 ) from error
-
-
-def _initialize(parent: int) -> None:
-    """What a new worker does first."""
-    quiet_third_party()
-    threading.Thread(target=partial(_watch, parent), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    """End this process when the job is gone: nobody would take its results."""
-    while os.getppid() == parent:
-        time.sleep(WATCH_INTERVAL)
-    os._exit(1)
 
 
 @contextmanager

@@ -109,18 +109,36 @@ class ShuffledBatches:
         return list(pairwise(edges))[self.rank :: self.world]
 
     @cached_property
+    def n_events(self) -> int:
+        """Events of this process."""
+        return sum(b - a for a, b in self.blocks)
+
+    @cached_property
+    def _of_all(self) -> list[int]:
+        """Events of every process."""
+        return [replace(self, rank=rank).n_events for rank in range(self.world)]
+
+    @cached_property
     def n_batches(self) -> int:
         """Batches of an epoch: the steps of every process."""
-        most = max(sum(b - a for a, b in replace(self, rank=rank).blocks) for rank in range(self.world))
-        return -(-most // self.batch_size)
+        return -(-max(self._of_all) // self.batch_size)
+
+    def _edges_of(self, n_events: int) -> NDArray[np.int64]:
+        """Where the batches of a process with so many events begin and end in its order."""
+        number = np.arange(self.n_batches + 1)
+        # Every batch has an event even where another process has a few more of them.
+        return np.minimum(number * self.batch_size, n_events - (self.n_batches - number))
 
     @cached_property
     def _edges(self) -> NDArray[np.int64]:
-        """Where this process' batches begin and end in its order."""
-        n_events, n_batches = sum(b - a for a, b in self.blocks), self.n_batches
-        number = np.arange(n_batches + 1)
-        # Every batch has an event even where another process has a few more of them.
-        return np.minimum(number * self.batch_size, n_events - (n_batches - number))
+        """Those of this process."""
+        return self._edges_of(self.n_events)
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """Size of every batch over the mean of its step's in all processes."""
+        sizes = np.array([np.diff(self._edges_of(n_events)) for n_events in self._of_all])
+        return np.asarray(sizes[self.rank] / sizes.mean(axis=0))
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch, numbered from 0."""
@@ -152,14 +170,14 @@ class ShuffledBatches:
 
     def _checked(self, batch: Batch, epoch: int, number: int) -> Batch:
         features_BF, mask_BF = self.inputs.checked(batch.features_NF, f"batch {number + 1} of epoch {epoch + 1}")
-        return replace(batch, features_NF=features_BF, mask_NF=mask_BF)
+        return replace(batch, features_NF=features_BF, mask_NF=mask_BF, share=float(self._shares[number]))
 
     def _windows(self, rng: np.random.Generator) -> Iterator[tuple[Batch, bool]]:
         """The windows of an epoch, each with room at its front for what the one before leaves over."""
         if self.fits:
             if self._kept is None:
                 rows_N = np.concatenate([np.arange(a, b) for a, b in self.blocks] or [np.empty(0, np.int64)])
-                self._kept = (self.source if self.world == 1 else _part(self.source, rows_N)).whole()
+                self._kept = (self.source if self.world == 1 else self.source.take(rows_N)).whole()
             yield self._kept, True
             return
         plans: list[tuple[int, list[Block]]] = []
@@ -186,7 +204,7 @@ class ShuffledBatches:
         """The events of some blocks, after `room` for others."""
         size, window = room + sum(b - a for a, b in blocks), None
         for first, last in blocks:
-            part = _part(self.source, slice(first, last)).whole()
+            part = self.source.take(slice(first, last)).whole()
             if window is None:
                 window, position = _empty_like(part, size), room
             _put(window, position, part)
@@ -237,7 +255,7 @@ def few_events(source: EventSource, n_events: int, pieces: int = 8) -> EventSour
     size = -(-n_events // pieces)
     starts = np.linspace(0, source.n_events - size, pieces).astype(np.int64)
     rows_N = np.unique(np.concatenate([np.arange(start, start + size) for start in starts]))
-    return _part(source, rows_N[:n_events])
+    return source.take(rows_N[:n_events])
 
 
 def read_ahead(items: Iterable[Batch], meter: WaitMeter, depth: int = AHEAD) -> Generator[Batch]:
@@ -282,11 +300,6 @@ def read_ahead(items: Iterable[Batch], meter: WaitMeter, depth: int = AHEAD) -> 
     finally:
         stopped.set()
         thread.join()
-
-
-def _part(source: EventSource, rows: "slice | NDArray[np.int64]") -> EventSource:
-    weight_N = None if source.weight_N is None else source.weight_N[rows]
-    return replace(source, rows_N=source.rows_N[rows], weight_N=weight_N)
 
 
 def _picked(batch: Batch, rows: "slice | NDArray[np.int64]") -> Batch:

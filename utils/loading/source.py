@@ -3,16 +3,20 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from utils.errors import ConfigError, DataError, SkimError
+from utils.factory import Factory
 from utils.outputs import Outputs, Task
 from utils.preprocessing.jagged_spec import padded_names
-from utils.preprocessing.pipe import FittedPipe, Step
+from utils.preprocessing.pipe import BUILT_IN, FittedPipe, Step
 from utils.readers.skim import SkimFile
+
+Names = tuple[str, ...]
 
 BATCH_ROWS = 100_000
 BATCH_VALUES = 2**24  # at most, for wide events
@@ -25,12 +29,16 @@ class Batch:
     Targets are (N,) classes for a classification, (N, T) float32 values for a regression, (N, 0) for an autoencoder.
 
     `mask_NF` is True where a feature stands for an object that the event does not have; networks see zero there.
+
+    `share` is what the mean over this batch counts in a step for which several processes make a batch each: its size
+    over the mean of their sizes.
     """
 
     features_NF: NDArray[np.float32]
     target_N: NDArray[Any]
     weight_N: NDArray[np.float32] | None
     mask_NF: NDArray[np.bool_] | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,11 @@ class SkimData:
         pipe = FittedPipe.from_dict(metadata["input_pipe"], user_steps, str(skim.path)).restricted(cont)
         _check_targets(skim, (*cont, *cat), task, targets)
         return cls(skim, cont, cat, pipe, task, targets)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, it opens the skim there."""
+        pipe = self.pipe.to_dict()
+        return _reopened, (self.skim.path, self.cont_features, self.cat_features, pipe, self.task, self.targets)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -140,6 +153,15 @@ class SkimData:
     def features(self, start: int, stop: int) -> NDArray[np.float32]:
         """(N, F) features of the rows in [start, stop), pipe applied."""
         return piped_features(self.skim, self.pipe, self.cat_features, start, stop)
+
+
+def _reopened(
+    path: Path, cont_features: Names, cat_features: Names, pipe: Mapping[str, Any], task: Task, targets: Names
+) -> SkimData:
+    """The same of an own opening of the file. Its sender has loaded the user's steps: their names are trusted."""
+    names = {entry["step"] for entry in pipe["steps"]} - set(BUILT_IN)
+    fitted = FittedPipe.from_dict(pipe, {name: Factory(name).load() for name in names}, str(path))
+    return SkimData(SkimFile(path), cont_features, cat_features, fitted, task, targets)
 
 
 def _check_targets(skim: SkimFile, features: tuple[str, ...], task: Task, targets: tuple[str, ...]) -> None:
@@ -224,11 +246,10 @@ class EventSource:
             position += len(batch.features_NF)
         return Batch(features_NF, self.target_N, self.weight_N)
 
-    def take(self, keep_N: NDArray[np.bool_]) -> "EventSource":
-        """The events where `keep_N` is True."""
-        return replace(
-            self, rows_N=self.rows_N[keep_N], weight_N=None if self.weight_N is None else self.weight_N[keep_N]
-        )
+    def take(self, which: slice | NDArray[np.bool_] | NDArray[np.int64]) -> "EventSource":
+        """Some of the events: a range, a mask, or their numbers, ascending."""
+        weight_N = None if self.weight_N is None else self.weight_N[which]
+        return replace(self, rows_N=self.rows_N[which], weight_N=weight_N)
 
     def check_classes(self, what: str) -> None:
         """DataError where a class that is to be told has no events."""

@@ -46,6 +46,7 @@ class FitContext:
     checkpoints : to go on from, and to write after every epoch; None: an interrupted fit starts anew.
     fast_dev_run : one batch of every phase, to see that everything works.
     gpus : numbers of the devices; none: the processor.
+    n_processes : that share the fit, each on a GPU where there are several, else on the processor.
     initial : folder of a saved estimator whose weights to start from.
     freeze : patterns of the names of parameters that are not trained.
     """
@@ -54,8 +55,23 @@ class FitContext:
     checkpoints: Checkpoints | None = None
     fast_dev_run: bool = False
     gpus: tuple[int, ...] = ()
+    n_processes: int = 1
     initial: Path | None = None
     freeze: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Processes that share the fit: one for each of several GPUs."""
+        return max(self.n_processes, len(self.gpus))
+
+    def given(self) -> dict[str, bool]:
+        """Key of the config → whether it asks for something that only a network can do."""
+        return {
+            "gpus": bool(self.gpus),
+            "n_processes": self.n_processes > 1,
+            "freeze": bool(self.freeze),
+            "init_from": self.initial is not None,
+        }
 
 
 class Estimator(Protocol):
@@ -120,7 +136,7 @@ def refuse(context: FitContext, name: str, task: Task) -> None:
         raise ConfigError(
             f"{name} makes no autoencoder", where="task", remedy="Choose a network: model=torch_mlp, with its network."
         )
-    for key, given in (("gpus", context.gpus), ("freeze", context.freeze), ("init_from", context.initial)):
+    for key, given in context.given().items():
         if given:
             raise ConfigError(
                 f"{name} has no use for {key}", where=key, remedy="Leave it out, or choose a network: model=torch_mlp."

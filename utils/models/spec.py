@@ -57,7 +57,10 @@ class TrainSpec:
     model_param: Mapping[str, Any] = key("its parameters, as its library names them", default_factory=dict)
     init_from: str | None = key("run whose model i is what model i starts from (networks only)", default=None)
     freeze: tuple[str, ...] = key("parameters that are not trained, by regular expression (networks only)", default=())
-    gpus: tuple[int, ...] = key("GPUs to train on: gpus=0,1; none: the processor", default=(), listed=True)
+    gpus: tuple[int, ...] = key(
+        "GPUs to train on, a process each: gpus=0,1; none: the processor", default=(), listed=True
+    )
+    n_processes: int = key("processes that share the training of a network in torch", default=1)
     fast_dev_run: bool = key("one batch of every phase, every fold: does everything work?", default=False)
     resume: str | None = key("run to go on with after an interruption", default=None)
     steps: tuple[Factory, ...] = key("your own steps of the skim's input pipe, by _target_", default=())
@@ -96,6 +99,12 @@ class TrainSpec:
         if any(gpu < 0 for gpu in self.gpus) or len(set(self.gpus)) < len(self.gpus):
             raise ConfigError(
                 f"gpus are {list(self.gpus)}", where="gpus", remedy="List each once, by its number: gpus=0,1."
+            )
+        if self.n_processes < 1 or (self.gpus and self.n_processes not in (1, len(self.gpus))):
+            raise ConfigError(
+                f"n_processes is {self.n_processes}" + (f" for {len(self.gpus)} GPUs" if self.gpus else ""),
+                where="n_processes",
+                remedy="Use 1 or more; with gpus, leave it out: each has a process.",
             )
         if self.fast_dev_run and self.resume is not None:
             raise ConfigError(

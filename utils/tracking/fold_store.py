@@ -44,6 +44,7 @@ class FoldStore:
             checkpoints=None if self._spec.fast_dev_run else self._checkpoints(fold),
             fast_dev_run=self._spec.fast_dev_run,
             gpus=self._spec.gpus,
+            n_processes=self._spec.n_processes,
             initial=None if self._initial is None else self._initial(fold),
             freeze=self._spec.freeze,
         )

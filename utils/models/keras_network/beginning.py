@@ -12,7 +12,6 @@ from utils.factory import Factory
 from utils.models.keras_network.library import keras, tf
 from utils.models.neural.making import made
 
-SHAPE_ARGUMENTS = ("n_features", "n_outputs", "categories")
 _TRIED = 8
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.errors import ConfigError
 from utils.logs import get_logger
+from utils.models.estimator import FitContext
 from utils.models.keras_network.library import global_generator, keras, tf
 from utils.models.neural.plan import NeuralPlan, Precision
 
@@ -17,8 +18,15 @@ logger = get_logger(__name__)
 _POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
-def device_of(gpus: tuple[int, ...]) -> str:
+def device_of(context: FitContext) -> str:
     """TensorFlow's name of the GPU, or of the processor where none is asked for."""
+    gpus = context.gpus
+    if context.n_processes > 1 and not gpus:
+        raise ConfigError(
+            "a network in Keras is trained in one process",
+            where="n_processes",
+            remedy="Leave it out, or train in torch: model=torch_mlp.",
+        )
     if not gpus:
         return "/CPU:0"
     n_there = len(tf.config.list_physical_devices("GPU"))

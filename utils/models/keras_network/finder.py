@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 
-from utils.models.keras_network.loop import CHECK_EVERY, Training
+from utils.models.keras_network.loop import Training
 from utils.models.neural.finder import LearningRateCurve, rates_of
+from utils.models.neural.loop import CHECK_EVERY
 from utils.models.neural.plan import LearningRateRange
 
 

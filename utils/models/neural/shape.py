@@ -68,6 +68,7 @@ def made_by(
         "features": list(shape["names"]),
         "init_from": context.initial is not None,
         "freeze": list(context.freeze),
+        "processes": context.size,
         "training events": _fingerprint(train),
         "validation events": _fingerprint(valid),
     }

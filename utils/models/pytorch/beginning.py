@@ -13,8 +13,6 @@ from utils.errors import ConfigError, RunError, nearest_name
 from utils.factory import Factory
 from utils.models.neural.making import made
 
-SHAPE_ARGUMENTS = ("n_features", "n_outputs", "categories")
-
 
 def make_network(factory: Factory, shape: Mapping[str, Any]) -> nn.Module:
     """The network, told of the shape of the data as far as it takes `n_features`, `n_outputs` and `categories`."""

@@ -14,8 +14,8 @@ from utils.loading import Batch
 from utils.models.neural.plan import NeuralPlan
 
 
-def device_of(gpus: tuple[int, ...]) -> torch.device:
-    """The first of the GPUs, or the processor where none are asked for."""
+def device_of(gpus: tuple[int, ...], rank: int = 0) -> torch.device:
+    """The GPU of a process, or the processor where none are asked for; ConfigError where one of them is not there."""
     if not gpus:
         return torch.device("cpu")
     n_there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -27,7 +27,7 @@ def device_of(gpus: tuple[int, ...]) -> torch.device:
                 where="gpus",
                 remedy="Set gpus=[] for the processor, or check nvidia-smi, CUDA_VISIBLE_DEVICES and torch's build.",
             )
-    return torch.device("cuda", gpus[0])
+    return torch.device("cuda", gpus[rank])
 
 
 def compiled(network: nn.Module, device: torch.device) -> nn.Module:
@@ -60,6 +60,12 @@ def explained(plan: NeuralPlan, doing: str) -> Iterator[None]:
                 f"out of memory while {doing} ({str(error).splitlines()[0]})",
                 where="model_param",
                 remedy=f"Lower batch_size ({plan.batch_size:,}), or make the network less wide.",
+            ) from error
+        if "finished reduction in the prior iteration" in str(error):
+            raise ConfigError(
+                "the network has parameters that its loss does not depend on, for which several processes wait in vain",
+                where="model_param.network",
+                remedy="Leave them out, exclude them from the training (freeze=…), or train in one process.",
             ) from error
         if plan.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise ConfigError(

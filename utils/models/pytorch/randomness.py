@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils.models.neural.world import World
+
 
 def capture(device: torch.device) -> dict[str, Any]:
     """Plain values and tensors, for a checkpoint."""
@@ -35,10 +37,20 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seed every generator, and leave them afterwards as they were before."""
     before = capture(device)
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
+    _seed(seed)
     try:
         yield
     finally:
         restore(before, device)
+
+
+def seed_process(seed: int, world: World) -> None:
+    """Give each of several processes, whose networks are the same, other random numbers than the others have."""
+    if world.size > 1:
+        _seed(int(np.random.SeedSequence([seed, world.rank]).generate_state(1)[0]))
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)

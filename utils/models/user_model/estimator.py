@@ -105,7 +105,7 @@ class UserModelEstimator:
             raise ConfigError(
                 "a model file tells classes, or needs no labels", where="task", remedy="Choose another model."
             )
-        for key, given in (("gpus", context.gpus), ("freeze", context.freeze), ("init_from", context.initial)):
+        for key, given in context.given().items():
             if given:
                 raise ConfigError(
                     f"a model file has no use for {key}",

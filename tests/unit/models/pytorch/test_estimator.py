@@ -14,6 +14,7 @@ from tests.skims import open_skim, toy_events  # noqa: E402
 from utils.errors import ConfigError, DataError, RunError  # noqa: E402
 from utils.loading import EventSource, SkimData  # noqa: E402
 from utils.models.estimator import Described, FitContext, load_estimator, save_estimator  # noqa: E402
+from utils.models.neural.world import World  # noqa: E402
 from utils.models.pytorch.estimator import TorchEstimator  # noqa: E402
 
 N = 600
@@ -194,9 +195,9 @@ def test_a_try_is_one_batch_of_one_epoch(data: SkimData) -> None:
             seen.append(train.n_events)
             return super()._training(network, train, *rest)
 
-        def _watched(self, train: EventSource, valid: EventSource) -> Any:
+        def _watched(self, train: EventSource, valid: EventSource, world: World) -> Any:
             seen.append(valid.n_events)
-            return super()._watched(train, valid)
+            return super()._watched(train, valid, world)
 
     made = fitted(data, Noting({**SMALL, "batch_size": 50}), FitContext(fast_dev_run=True), recorder)
     assert seen == [50, 50]

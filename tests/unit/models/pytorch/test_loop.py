@@ -19,8 +19,8 @@ from utils.loading import SkimData  # noqa: E402
 from utils.loading.shuffled import OrderedBatches, ShuffledBatches  # noqa: E402
 from utils.logs import captured_log  # noqa: E402
 from utils.models.estimator import FitContext  # noqa: E402
+from utils.models.neural import loop  # noqa: E402
 from utils.models.neural.plan import NeuralPlan  # noqa: E402
-from utils.models.pytorch import loop  # noqa: E402
 from utils.models.pytorch.average import MovingAverage  # noqa: E402
 from utils.models.pytorch.devices import compiled, device_of, explained  # noqa: E402
 from utils.models.pytorch.estimator import MLP, TorchEstimator  # noqa: E402
@@ -44,7 +44,8 @@ def training_of(data: SkimData, device: Any = CPU, **params: Any) -> Training:
     plan = NeuralPlan.from_params({**SMALL, **params}, MLP)
     network = Mlp(len(data.feature_names), data.n_classes, {3: 4}, hidden=[16]).to(device)
     batches = ShuffledBatches(halves(data)[0], plan.batch_size, plan.seed)
-    return Training(plan, network, batches, Classification().to(device), device, plan.epochs)
+    objective = Classification().to(device)
+    return Training(plan=plan, network=network, batches=batches, objective=objective, device=device, epochs=plan.epochs)
 
 
 def test_a_step_is_what_its_equations_say(data: SkimData) -> None:
