@@ -168,6 +168,13 @@ class ShuffledBatches:
                 first, position, done = first + size, position + size, done + 1
             left = _picked(window, order_N[first:]) if first < len(order_N) else None
 
+    @property
+    def _own(self) -> EventSource:
+        """The events of this process."""
+        if self.world == 1:
+            return self.source
+        return self.source.take(np.concatenate([np.arange(a, b) for a, b in self.blocks]))
+
     def _checked(self, batch: Batch, epoch: int, number: int) -> Batch:
         features_BF, mask_BF = self.inputs.checked(batch.features_NF, f"batch {number + 1} of epoch {epoch + 1}")
         return replace(batch, features_NF=features_BF, mask_NF=mask_BF, share=float(self._shares[number]))
@@ -176,8 +183,7 @@ class ShuffledBatches:
         """The windows of an epoch, each with room at its front for what the one before leaves over."""
         if self.fits:
             if self._kept is None:
-                rows_N = np.concatenate([np.arange(a, b) for a, b in self.blocks] or [np.empty(0, np.int64)])
-                self._kept = (self.source if self.world == 1 else self.source.take(rows_N)).whole()
+                self._kept = self._own.whole()
             yield self._kept, True
             return
         plans: list[tuple[int, list[Block]]] = []

@@ -1,6 +1,7 @@
 """A training skim as estimators see it: streamed in batches, or taken whole."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from utils.readers.skim import SkimFile
 
 Names = tuple[str, ...]
 
-BATCH_ROWS = 100_000
+BATCH_ROWS = 50_000
 BATCH_VALUES = 2**24  # at most, for wide events
 
 
@@ -155,12 +156,17 @@ class SkimData:
         return piped_features(self.skim, self.pipe, self.cat_features, start, stop)
 
 
+def _put_rows(features_MF: NDArray[np.float32], rows_N: NDArray[np.int64], into_NF: NDArray[np.float32]) -> None:
+    np.take(features_MF, rows_N, axis=0, out=into_NF, mode="clip")  # any other mode copies once more
+
+
 def _reopened(
     path: Path, cont_features: Names, cat_features: Names, pipe: Mapping[str, Any], task: Task, targets: Names
 ) -> SkimData:
     """The same of an own opening of the file. Its sender has loaded the user's steps: their names are trusted."""
     names = {entry["step"] for entry in pipe["steps"]} - set(BUILT_IN)
-    fitted = FittedPipe.from_dict(pipe, {name: Factory(name).load() for name in names}, str(path))
+    steps: dict[str, Any] = {name: Factory(name).load() for name in names}
+    fitted = FittedPipe.from_dict(pipe, steps, str(path))
     return SkimData(SkimFile(path), cont_features, cat_features, fitted, task, targets)
 
 
@@ -221,6 +227,14 @@ class EventSource:
 
     def batches(self, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
         """All events in the order of the skim, at most `batch_rows` rows of the skim at a time."""
+        for features_MF, local_N, position in self._pieces(batch_rows):
+            features_NF = features_MF if len(local_N) == len(features_MF) else features_MF[local_N]
+            which = slice(position, position + len(local_N))
+            target_N = self.data.target_N[self.rows_N[which]]
+            yield Batch(features_NF, target_N, None if self.weight_N is None else self.weight_N[which])
+
+    def _pieces(self, batch_rows: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64], int]]:
+        """(M, F) features of consecutive rows of the skim, which of them are events of ours, and the first's number."""
         batch_rows = min(batch_rows, max(1, BATCH_VALUES // max(1, len(self.data.feature_names))))
         if self.n_events == 0:
             return
@@ -228,22 +242,20 @@ class EventSource:
         for start in range(first, end, batch_rows):
             stop = min(start + batch_rows, end)
             low, high = np.searchsorted(self.rows_N, [start, stop])
-            if low == high:
-                continue
-            local_N = self.rows_N[low:high] - start
-            features_NF = self.data.features(start, stop)
-            if len(local_N) < len(features_NF):
-                features_NF = features_NF[local_N]
-            target_N = self.data.target_N[self.rows_N[low:high]]
-            yield Batch(features_NF, target_N, None if self.weight_N is None else self.weight_N[low:high])
+            if low < high:
+                yield self.data.features(start, stop), self.rows_N[low:high] - start, int(low)
 
     def whole(self) -> Batch:
         """All events at once, for estimators that cannot stream: N · F · 4 bytes."""
         features_NF = np.empty((self.n_events, len(self.data.feature_names)), np.float32)
-        position = 0
-        for batch in self.batches():
-            features_NF[position : position + len(batch.features_NF)] = batch.features_NF
-            position += len(batch.features_NF)
+        # Memory that is used for the first time is as slow as the file: a thread writes while the next piece is read.
+        with ThreadPoolExecutor(1) as writer:
+            written: Future[None] = writer.submit(lambda: None)
+            for features_MF, local_N, position in self._pieces(BATCH_ROWS):
+                written.result()
+                into_NF = features_NF[position : position + len(local_N)]
+                written = writer.submit(_put_rows, features_MF, local_N, into_NF)
+            written.result()
         return Batch(features_NF, self.target_N, self.weight_N)
 
     def take(self, which: slice | NDArray[np.bool_] | NDArray[np.int64]) -> "EventSource":
