@@ -93,8 +93,8 @@ test: $(VENV)/.dev check ## everything that is checked
 	@export CROSSFOLD_ROOT_PYTHON="$${CROSSFOLD_ROOT_PYTHON:-$$(test -e $(ROOT_VENV)/.root && echo $(CURDIR)/$(ROOT_VENV)/bin/python || true)}"; \
 	pytest -q -n 2 --dist loadfile $(PYTEST_FLAGS)
 
-benchmark: $(VENV)/.dev ## what benchmarks/ measures, as ratios
-	@for name in reading describe preprocess executors padding training prediction; do echo "== $$name"; python -m benchmarks.$$name; done
+benchmark: $(VENV)/.dev ## what benchmarks/ measures, as ratios; after `make nn-env` of networks, too
+	@for name in reading describe preprocess executors padding training prediction $(if $(wildcard $(VENV)/.nn),neural neural_keras); do echo "== $$name"; python -m benchmarks.$$name; done
 
 clean: ## caches and the demo's data; runs and other data stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache outputs multirun data/htt

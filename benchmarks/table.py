@@ -8,7 +8,17 @@ from benchmarks.sides import DEFAULT_FOLDER, HEADER, ROOT, Row, table
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-BENCHMARKS = ("reading", "describe", "preprocess", "executors", "padding", "training", "prediction")
+BENCHMARKS = (
+    "reading",
+    "describe",
+    "preprocess",
+    "executors",
+    "padding",
+    "training",
+    "prediction",
+    "neural",
+    "neural_keras",
+)
 
 
 def filled(document: str, results: dict[str, dict[str, object]]) -> str:

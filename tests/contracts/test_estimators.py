@@ -13,8 +13,7 @@ import pytest
 from tests.skims import toy_events, write_skim
 from utils.errors import ConfigError
 from utils.factory import Factory
-from utils.loading import Batch, EventSource, SkimData
-from utils.loading.source import BATCH_ROWS
+from utils.loading import EventSource, SkimData
 from utils.models.crosstrain import TrainedFold, cross_train, open_training_set, predict_rows
 from utils.models.estimator import Estimator, load_estimator, save_estimator
 from utils.models.spec import TrainSpec
@@ -172,12 +171,8 @@ def test_the_order_of_folds_does_not_matter(data: SkimData, make: Implementation
 def test_batches_of_any_size_train_the_same_model(
     data: SkimData, make: Implementation, fitted: TrainedFold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = EventSource.batches
-
-    def small(source: EventSource, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
-        return stream(source, min(batch_rows, 37))
-
-    monkeypatch.setattr(EventSource, "batches", small)
+    pieces = EventSource._pieces
+    monkeypatch.setattr(EventSource, "_pieces", lambda source, batch_rows: pieces(source, min(batch_rows, 37)))
     # A copy of the open skim, so that nothing that was kept of it is used again.
     with SkimFile(data.skim.path) as skim:
         again = fit(SkimData.open(skim), make)

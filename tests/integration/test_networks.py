@@ -199,6 +199,21 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(toy: Toy, whole:
 
 
 @needs("torch")
+def test_two_processes_share_a_training_killed_or_not(toy: Toy, whole: str) -> None:
+    """One run, with all that a training in one process leaves in it."""
+    two = ("n_processes=2", "model_param.threads=1")
+    together = toy.train(*two)
+    assert toy.artifacts(together) == toy.artifacts(whole)
+    assert toy.history(together).keys() == toy.history(whole).keys()
+    metrics = [toy.client.get_run(run_id).data.metrics for run_id in (together, whole)]
+    assert metrics[0]["cv/roc_auc_macro"] == pytest.approx(metrics[1]["cv/roc_auc_macro"], abs=0.02)
+    run_id = toy.killed("checkpoints/fold_0/epoch_0000[3-8].json", *two)
+    assert "n_processes: 2 → 1" in toy.fails(f"resume={run_id}", two[1])
+    assert toy.train(f"resume={run_id}", *two) == run_id
+    assert_same(toy, run_id, together)
+
+
+@needs("torch")
 def test_a_run_says_what_it_trained(toy: Toy, whole: str) -> None:
     run, artifacts = toy.client.get_run(whole), toy.artifacts(whole)
     assert {"source/net.py", "logs/train.log"} <= artifacts

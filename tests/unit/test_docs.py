@@ -1,13 +1,15 @@
 """The pages hold what they say: generated parts are current, links lead somewhere, examples work."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from docs.generate_reference import HERE, config_reference, expressions
+from docs.generate_reference import HERE, config_reference, expressions, networks
 from utils.factory import Factory
+from utils.models.neural.plan import NeuralPlan
 from utils.preprocessing.fitting import fit_pipe
 from utils.preprocessing.moments import MomentsAccumulator
 from utils.preprocessing.pipe import FittedPipe, Scaler
@@ -24,6 +26,13 @@ def test_the_config_reference_is_current() -> None:
 def test_the_table_of_functions_is_current() -> None:
     page = (HERE / "expressions.md").read_text()
     assert page == expressions(page), "run python -m docs.generate_reference"
+
+
+def test_the_options_of_networks_are_current_and_all_there() -> None:
+    page = (HERE / "networks.md").read_text()
+    assert page == networks(page), "run python -m docs.generate_reference"
+    missing = [field.name for field in fields(NeuralPlan) if f"`{field.name}`" not in page.partition("| --- |")[2]]
+    assert not missing, "the docstring of NeuralPlan says nothing of these"
 
 
 def anchors(page: Path) -> set[str]:

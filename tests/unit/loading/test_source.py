@@ -1,5 +1,6 @@
 """A skim as estimators see it: the same events, whatever the batches, with the pipe applied."""
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from tests.skims import Events, open_skim, toy_events, toy_pipe
 from utils.errors import ConfigError, DataError, MissingColumnError, SkimError
+from utils.factory import Factory
 from utils.loading import EventSource, SkimData
 from utils.preprocessing.pipe import Pca, Scaler
 
 N = 97
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +61,9 @@ def test_batches_hold_every_event_once_in_order(
 @given(rows=st.sets(st.integers(0, N - 1)))
 def test_taken_whole_it_is_what_the_batches_hold(data: SkimData, events: Events, rows: set[int]) -> None:
     rows_N = np.array(sorted(rows), np.int64)
-    stream = EventSource.batches
+    pieces = EventSource._pieces
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EventSource, "batches", lambda source: stream(source, 10))
+        patch.setattr(EventSource, "_pieces", lambda source, _: pieces(source, 10))
         whole = EventSource(data, rows_N).whole()
     assert whole.features_NF.shape == (len(rows), 4)
     np.testing.assert_array_equal(whole.features_NF, expected_features(events)[rows_N])
@@ -75,6 +78,23 @@ def test_a_source_knows_its_size_and_a_part_of_it_its_own(data: SkimData, events
     assert part.n_events == int(np.sum(events.target[10:20] == 1))
     np.testing.assert_array_equal(part.weight_N, np.flatnonzero(events.target[10:20] == 1))
     assert (part.target_N == 1).all()
+
+
+def test_sent_to_another_process_it_opens_the_skim_there(tmp_path: Path, events: Events) -> None:
+    """With a user's step, and no more of the data than which events."""
+    target = f"{ROOT}/docs/examples/steps.py:LogScale"
+    steps = ((target, Factory(target, {"features": ["x"]})()), ("scaler", Scaler()))
+    with open_skim(tmp_path / "train.h5", events, steps=steps) as skim:
+        data = SkimData.open(skim, None, (), {target: Factory(target).load()}, "regression", ("evt",))
+        source = EventSource(data, np.arange(0, N, 2), np.linspace(0, 1, len(range(0, N, 2)), dtype=np.float32))
+        whole, sent = source.whole(), pickle.dumps(source)
+        assert len(sent) < 4000 + source.rows_N.nbytes + len(range(0, N, 2)) * 4
+        again = pickle.loads(sent)
+        assert again.data.skim is not data.skim
+        for ours, theirs in zip(vars(again.whole()).values(), vars(whole).values(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert again.data.outputs == data.outputs and again.data.feature_names == ("x", "y", "noise")
+        again.data.skim.close()
 
 
 def test_names_and_categories_are_those_of_the_matrix(data: SkimData) -> None:

@@ -23,6 +23,8 @@ from utils.models.spec import FoldsSpec, TrainSpec
         ({"task": "regression", "targets": ("pt", "pt")}, "targets", "'pt' is listed twice"),
         ({"gpus": (0, 0)}, "gpus", r"gpus are \[0, 0\].*each once"),
         ({"gpus": (-1,)}, "gpus", r"gpus are \[-1\]"),
+        ({"n_processes": 0}, "n_processes", "n_processes is 0.*Use 1 or more"),
+        ({"gpus": (0, 1), "n_processes": 3}, "n_processes", "n_processes is 3 for 2 GPUs.*leave it out"),
         ({"fast_dev_run": True, "resume": "1234"}, "resume", "keeps nothing to go on from"),
     ],
 )

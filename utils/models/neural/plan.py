@@ -56,24 +56,25 @@ class NeuralPlan:
 
     Parameters
     ----------
-    network : what makes it, by `_target_`; called with the shape of the data (see the estimators).
+    network : what makes it, by `_target_`, and its own parameters; it is told `n_features`, `n_outputs` and `categories`
+        as far as it asks.
     epochs : at most so many passes over the training events.
-    batch_size : events of a step.
+    batch_size : events of a step, in all processes together.
     learning_rate : at the start, or at the peak of a schedule that has one.
     optimizer, optimizer_param : its name (adam, adamw, radam, ranger, or any of the library), and further arguments.
     weight_decay : for weights of layers; not for biases, norms and tokens.
     schedule, schedule_param : how the learning rate changes, and its numbers.
     clip_grad_norm : largest norm of a gradient; None: any.
     precision : fp32, bf16, or fp16 with a scaled loss.
-    compile : let the library compile the network.
+    compile : let torch or XLA compile the network.
     ema : decay of an exponential moving average of the weights, which is then the model; None: no average.
     loss : of the values of a regression, in units of a target's spread, or of an autoencoder: mse, mae, or huber, which
         is quadratic up to one and linear beyond; None: mse, and the cross entropy of classes.
     early_stopping : epochs without an improvement after which training ends; None: never.
     best_by : which value of the whole validation set tells the epoch to keep.
     seed : of initial weights, order and dropout.
-    buffer : memory for events of the skim.
-    threads : of the library; None: as it likes.
+    buffer : memory for events of the skim, or a number of them, in all processes together.
+    threads : of the library in each process; None: as it likes.
     lr_finder : before the first fold is trained, try learning rates: `{start, end, n_steps}`, or true for the usual
         ones. The figure is for you to look at: nothing is changed by it.
     """

@@ -178,6 +178,11 @@ def test_gpus_where_there_are_none(data: SkimData, make: Make) -> None:
         fitted(data, make(), FitContext(gpus=(0,)))
 
 
+def test_it_is_trained_in_one_process(data: SkimData, make: Make) -> None:
+    with pytest.raises(ConfigError, match=r"trained in one process, in n_processes.*model=torch_mlp"):
+        fitted(data, make(), FitContext(n_processes=2))
+
+
 def test_nothing_is_left_changed(data: SkimData, make: Make) -> None:
     from utils.models.keras_network.library import keras
 
