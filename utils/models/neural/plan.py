@@ -56,8 +56,8 @@ class NeuralPlan:
 
     Parameters
     ----------
-    network : what makes it, by `_target_`, and its own parameters; it is told `n_features`, `n_outputs` and `categories`
-        as far as it asks.
+    network : what makes it, by `_target_`, and its own parameters; it is told `n_features`, `n_outputs` and
+        `categories` as far as it asks.
     epochs : at most so many passes over the training events.
     batch_size : events of a step, in all processes together.
     learning_rate : at the start, or at the peak of a schedule that has one.
