@@ -144,14 +144,18 @@ def bounded(what: str, streamed: list[Run], kept: list[Run]) -> Row:
     return Row(what, f"{saved / 1e6:,.0f} MB", f"{events / 1e6:,.0f} MB", saved / events, 0.7)
 
 
-def compare(runs: Mapping[str, list[Run]]) -> Iterator[Row]:
-    """Speed, waiting, memory."""
-    kept, streamed, loop = runs["torch"], runs["torch, streamed"], runs["torch, bare loop"]
-    yield speed("network in torch: events/s / bare loop", kept, loop, 0.85)
-    yield speed("the same, streamed: events/s / bare loop", streamed, loop, 0.85)
-    yield waiting("network in torch: time spent waiting for data", kept)
+def rows(what: str, kept: list[Run], streamed: list[Run], bare: list[Run], than: str) -> Iterator[Row]:
+    """Speed, waiting, memory of a library's network."""
+    yield speed(f"{what}: events/s / {than}", kept, bare, 0.85)
+    yield speed(f"the same, streamed: events/s / {than}", streamed, bare, 0.85)
+    yield waiting(f"{what}: time spent waiting for data", kept)
     yield waiting("the same, streamed", streamed)
-    yield bounded("network in torch: memory that streaming saves / that of the events", streamed, kept)
+    yield bounded(f"{what}: memory that streaming saves / that of the events", streamed, kept)
+
+
+def compare(runs: Mapping[str, list[Run]]) -> Iterator[Row]:
+    """Ours against the bare loop."""
+    yield from rows("network in torch", runs["torch"], runs["torch, streamed"], runs["torch, bare loop"], "bare loop")
 
 
 if __name__ == "__main__":

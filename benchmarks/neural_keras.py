@@ -17,12 +17,10 @@ from benchmarks.neural import (
     LEARNING_RATE,
     STREAMED,
     WEIGHT_DECAY,
-    bounded,
     buffer_bytes,
     parameters,
+    rows,
     sources,
-    speed,
-    waiting,
 )
 from benchmarks.sides import Options, Result, Row, Run, parser, run_benchmark
 from benchmarks.training import prepare, skim_file
@@ -89,13 +87,9 @@ SIDES = {
 
 
 def compare(runs: Mapping[str, list[Run]]) -> Iterator[Row]:
-    """Speed, waiting, memory."""
-    kept, streamed, fit = runs["keras"], runs["keras, streamed"], runs["keras, bare fit"]
-    yield speed("network in Keras: events/s / bare model.fit", kept, fit, 0.85)
-    yield speed("the same, streamed: events/s / bare model.fit", streamed, fit, 0.85)
-    yield waiting("network in Keras: time spent waiting for data", kept)
-    yield waiting("the same, streamed", streamed)
-    yield bounded("network in Keras: memory that streaming saves / that of the events", streamed, kept)
+    """Ours against `model.fit`."""
+    fit = runs["keras, bare fit"]
+    yield from rows("network in Keras", runs["keras"], runs["keras, streamed"], fit, "bare model.fit")
 
 
 if __name__ == "__main__":

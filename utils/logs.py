@@ -33,7 +33,7 @@ _CHATTY_LOGGERS = (
 )
 _CHATTY_PACKAGES = (
     "mlflow", "alembic", "lightgbm", "hydra", "omegaconf", "matplotlib", "mplhep", "git", "sklearn", "pandas", "tables",
-    "plotly", "pydantic", "uproot", "awkward", "sqlalchemy", "google",
+    "plotly", "pydantic", "uproot", "awkward", "sqlalchemy", "google", "XRootD",
 )  # fmt: skip
 _QUIET_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

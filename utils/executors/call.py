@@ -168,6 +168,13 @@ def portable(error: Exception) -> Exception:
     return sent
 
 
+class InWorker(Exception):  # noqa: N818
+    """Shows the traceback of a worker's error."""
+
+    def __str__(self) -> str:
+        return f"in the worker:\n{self.args[0]}"
+
+
 class _Keep(logging.Handler):
     def __init__(self, records: list[tuple[str, int, str]]) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from utils.errors import ExecutorError
-from utils.executors.call import Outcome, peak_bytes
+from utils.executors.call import InWorker, Outcome, peak_bytes
 from utils.executors.spec import ExecutorSpec
 from utils.logs import duration, get_logger, progress, rate
 
@@ -150,13 +150,6 @@ def _log(task: Task, outcome: Outcome) -> None:
         rate(task.size, outcome.seconds),
         outcome.worker,
     )
-
-
-class InWorker(Exception):  # noqa: N818
-    """Shows the traceback of a worker's error."""
-
-    def __str__(self) -> str:
-        return f"in the worker:\n{self.args[0]}"
 
 
 def lost_too_often(task: Task, how: str) -> ExecutorError:

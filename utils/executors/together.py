@@ -11,8 +11,7 @@ from multiprocessing import connection
 from typing import Any
 
 from utils.errors import CrossfoldError, ExecutorError
-from utils.executors.call import begin_worker, portable
-from utils.executors.run import InWorker
+from utils.executors.call import InWorker, begin_worker, portable
 from utils.logs import get_logger
 
 # How long a process may take to end [s].

@@ -1,15 +1,15 @@
 """Before the first step: making a network, weights of an earlier training, what is not trained, what it gives."""
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from utils.errors import ConfigError, nearest_name
+from utils.errors import ConfigError
 from utils.factory import Factory
 from utils.models.keras_network.library import keras, tf
+from utils.models.neural.freezing import frozen
 from utils.models.neural.making import made
 
 _TRIED = 8
@@ -76,34 +76,14 @@ def tried_outputs(network: Any, shape: Mapping[str, Any]) -> Any:
 
 
 def freeze(network: Any, patterns: Sequence[str]) -> None:
-    """Exclude variables from the training: all whose paths begin with what a pattern (a regular expression) matches.
+    """Exclude variables from the training, see `frozen`.
 
-    A layer that is frozen as a whole keeps its running statistics, too. ConfigError where a pattern matches nothing, or
-    nothing is left to train.
+    A layer that is frozen as a whole keeps its running statistics, too.
     """
     variables = {variable.path: variable for variable in network.trainable_variables}
-    for pattern in patterns:
-        try:
-            matched = [path for path in variables if re.match(pattern, path)]
-        except re.error as error:
-            raise ConfigError(
-                f"'{pattern}' is no regular expression ({error})", where="freeze", remedy="Write, e.g., 'hidden_0'."
-            ) from error
-        if not matched:
-            layers = {path.rpartition("/")[0] for path in variables} - {""}
-            raise ConfigError(
-                f"no variable of the network matches '{pattern}'",
-                where="freeze",
-                nearest=nearest_name(pattern, [*variables, *sorted(layers)]),
-                remedy=f"Its variables are {', '.join(list(variables)[:20])}{', …' if len(variables) > 20 else ''}.",
-            )
-        for path in matched:
-            variables[path].trainable = False
+    for path in frozen(list(variables), patterns, "variable", "/"):
+        variables[path].trainable = False
     for layer in network._flatten_layers(include_self=False) if patterns else ():
         own = [variables[v.path] for v in layer.weights if v.path in variables]
         if own and not any(variable.trainable for variable in own):
             layer.trainable = False
-    if not network.trainable_variables:
-        raise ConfigError(
-            "no variable is left to train", where="freeze", remedy="Freeze less, or choose another network."
-        )

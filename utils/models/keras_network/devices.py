@@ -11,6 +11,7 @@ from utils.errors import ConfigError
 from utils.logs import get_logger
 from utils.models.estimator import FitContext
 from utils.models.keras_network.library import global_generator, keras, tf
+from utils.models.neural.memory import out_of_memory
 from utils.models.neural.plan import NeuralPlan, Precision
 
 logger = get_logger(__name__)
@@ -95,17 +96,9 @@ def explained(plan: NeuralPlan, doing: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise ConfigError(
-            f"out of memory while {doing} ({str(error).strip() or 'the host has no more'})",
-            where="model_param",
-            remedy=f"Lower buffer ({plan.buffer.n_bytes / 1e6:,.0f} MB), or batch_size ({plan.batch_size:,}).",
-        ) from error
+        raise out_of_memory(plan, doing, error, str(error)) from error
     except tf.errors.ResourceExhaustedError as error:
-        raise ConfigError(
-            f"out of memory while {doing} ({error.message.splitlines()[0]})",
-            where="model_param",
-            remedy=f"Lower batch_size ({plan.batch_size:,}), or make the network less wide.",
-        ) from error
+        raise out_of_memory(plan, doing, error, error.message) from error
     except tf.errors.OpError as error:
         if plan.compile and "XLA" in error.message:
             raise ConfigError(

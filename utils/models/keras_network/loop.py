@@ -138,8 +138,8 @@ class Training(Loop):
         return np.zeros(batch.features_NF.shape, np.bool_) if batch.mask_NF is None else batch.mask_NF
 
     def fetched(self, losses: list[Any]) -> NDArray[np.float64]:
-        """(S,) losses of steps, which are waited for."""
-        return np.array([float(loss) for loss in losses])
+        """(S,) losses of steps, in one copy from the device."""
+        return np.asarray(tf.stack(losses).numpy(), np.float64)
 
     def looked_at(self, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
         """(B,) losses of events that are watched and, for classes, their (B, K) probabilities."""

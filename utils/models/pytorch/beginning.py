@@ -1,7 +1,6 @@
 """Before the first step: weights of an earlier training, what is not trained, and whether the network fits the data."""
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from utils.errors import ConfigError, RunError, nearest_name
 from utils.factory import Factory
+from utils.models.neural.freezing import frozen
 from utils.models.neural.making import made
 
 
@@ -58,32 +58,10 @@ def check_outputs(network: nn.Module, n_features: int, n_outputs: int) -> None:
 
 
 def freeze(network: nn.Module, patterns: Sequence[str]) -> None:
-    """Exclude parameters from the training: all whose names begin with what a pattern (a regular expression) matches.
-
-    ConfigError where a pattern matches nothing, or nothing is left to train.
-    """
-    names = dict(network.named_parameters())
-    for pattern in patterns:
-        try:
-            matched = [name for name in names if re.match(pattern, name)]
-        except re.error as error:
-            raise ConfigError(
-                f"'{pattern}' is no regular expression ({error})", where="freeze", remedy="Write, e.g., 'layers[.]0'."
-            ) from error
-        if not matched:
-            modules = {part.rpartition(".")[0] for part in names} - {""}
-            raise ConfigError(
-                f"no parameter of the network matches '{pattern}'",
-                where="freeze",
-                nearest=nearest_name(pattern, [*names, *sorted(modules)]),
-                remedy=f"Its parameters are {', '.join(list(names)[:20])}{', …' if len(names) > 20 else ''}.",
-            )
-        for name in matched:
-            names[name].requires_grad_(False)
-    if not any(value.requires_grad for value in names.values()):
-        raise ConfigError(
-            "no parameter is left to train", where="freeze", remedy="Freeze less, or choose another network."
-        )
+    """Exclude parameters from the training, see `frozen`."""
+    names = {name: value for name, value in network.named_parameters() if value.requires_grad}
+    for name in frozen(list(names), patterns, "parameter", "."):
+        names[name].requires_grad_(False)
 
 
 def train_mode(network: nn.Module) -> None:

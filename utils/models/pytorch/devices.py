@@ -11,6 +11,7 @@ from torch import nn
 
 from utils.errors import ConfigError
 from utils.loading import Batch
+from utils.models.neural.memory import out_of_memory
 from utils.models.neural.plan import NeuralPlan
 
 
@@ -49,18 +50,10 @@ def explained(plan: NeuralPlan, doing: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise ConfigError(
-            f"out of memory while {doing} ({str(error).strip() or 'the host has no more'})",
-            where="model_param",
-            remedy=f"Lower buffer ({plan.buffer.n_bytes / 1e6:,.0f} MB), or batch_size ({plan.batch_size:,}).",
-        ) from error
+        raise out_of_memory(plan, doing, error, str(error)) from error
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise ConfigError(
-                f"out of memory while {doing} ({str(error).splitlines()[0]})",
-                where="model_param",
-                remedy=f"Lower batch_size ({plan.batch_size:,}), or make the network less wide.",
-            ) from error
+            raise out_of_memory(plan, doing, error, str(error)) from error
         if "finished reduction in the prior iteration" in str(error):
             raise ConfigError(
                 "the network has parameters that its loss does not depend on, for which several processes wait in vain",

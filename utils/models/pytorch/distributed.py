@@ -153,7 +153,6 @@ def joined(rank: int, size: int, device: torch.device, meeting: Path) -> Iterato
         init_method=f"file://{meeting.resolve()}",
         rank=rank,
         world_size=size,
-        device_id=device if on_gpu else None,
     )
     yield Processes(rank, size)
     dist.destroy_process_group()

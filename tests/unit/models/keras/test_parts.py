@@ -47,6 +47,26 @@ def test_gradients_are_clipped_and_rates_follow_the_schedule(data: SkimData, mak
         assert length == pytest.approx(0.5 * factor(step) * 1e-3, rel=1e-2)
 
 
+@pytest.mark.parametrize("params", [{}, {"ema": 0.9, "clip_grad_norm": 1.0, "schedule": "one-cycle"}], ids=str)
+def test_no_step_waits_for_the_device(
+    data: SkimData, make: Make, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No number is brought to the host; the losses of all steps are, in one copy, when they are asked for."""
+    training = begun(data, make(**params))
+    first, *batches = training.batches.epoch(0)
+    loss = training.step(first)
+    copies: list[str] = []
+    for name in ("numpy", "_numpy", "__array__", "__float__", "__bool__"):
+        before = getattr(type(loss), name)
+        monkeypatch.setattr(type(loss), name, lambda *a, _b=before, _n=name, **k: (copies.append(_n), _b(*a, **k))[1])
+    losses = [training.step(batch) for batch in batches]
+    assert len(losses) > 1
+    assert copies == []
+    assert np.isfinite(training.fetched(losses)).all()
+    assert copies.count("numpy") == 1
+    assert float(loss) > 0 and copies.count("__float__") == 1, "it sees them"
+
+
 def test_the_average_is_that_of_the_weights(data: SkimData, make: Make) -> None:
     training = begun(data, make(ema=0.7))
     average = [v.numpy().astype(np.float64) for v in training.network.weights]
