@@ -142,13 +142,21 @@ class ShuffledBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch, numbered from 0."""
-        began = time.perf_counter()
+        before = time.perf_counter()
+
+        def clock() -> None:
+            nonlocal before
+            now = time.perf_counter()
+            self.meter.total, before = self.meter.total + now - before, now
+
         batches = read_ahead(self._ordered(number), self.meter)
         try:
-            yield from batches
+            for batch in batches:
+                yield batch
+                clock()
         finally:
             batches.close()
-            self.meter.total += time.perf_counter() - began
+            clock()
 
     def _ordered(self, number: int) -> Iterator[Batch]:
         # Two streams, so that the number of blocks does not matter where all of them are in memory.

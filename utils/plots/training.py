@@ -25,7 +25,7 @@ class LearningCurve:
 
 
 def learning_figure(metric: str, curves: Sequence[LearningCurve]) -> Figure:
-    """Training (dashed) and validation (solid) of every fold, the best round marked; named `learning_{metric}`."""
+    """Training (dashed) and validation (solid) of every fold, the best marked; named `learning_{metric}`."""
     layers: list[Layer] = []
     for curve, color in zip(curves, palette(len(curves)), strict=True):
         layers += _one_fold(curve, color)
@@ -39,7 +39,7 @@ def learning_figure(metric: str, curves: Sequence[LearningCurve]) -> Figure:
         y_axis=Axis(metric),
         layers=tuple(layers),
         legend="lower right" if _rises(curves) else "upper right",
-        caption="Dashed: training events of the fold's model. Solid: events it is monitored on. Star: the best round.",
+        caption="Dashed: training events of the fold's model. Solid: events it is monitored on. Star: the best.",
         message=None if layers else "Nothing was monitored",
         headroom=0.1,
     )
@@ -57,7 +57,7 @@ def _one_fold(curve: LearningCurve, color: str) -> list[Layer]:
     best = curve.best_round
     has_best = best is not None and 1 <= best <= valid.size
     if valid.size:
-        label = f"Fold {curve.fold}, best round {best}" if has_best else f"Fold {curve.fold}"
+        label = f"Fold {curve.fold}, best at {best}" if has_best else f"Fold {curve.fold}"
         layers.append(Line(_rounds(valid), valid, color, label, group=group))
     if best is not None and has_best:
         at = np.array([float(best)])

@@ -128,7 +128,7 @@ def test_learning_figure_marks_the_best_round():
     figure = learning_figure("auc", [LearningCurve(2, np.array([0.6, 0.7]), np.array([0.5, 0.6]), 2)])
     (star,) = [layer for layer in figure.layers if isinstance(layer, Points)]
     assert (star.x[0], star.y[0]) == (2.0, 0.6)
-    assert figure.labels == ("Fold 2, best round 2", "Training events")
+    assert figure.labels == ("Fold 2, best at 2", "Training events")
     assert figure.legend == "lower right"
     assert learning_figure("x", []).message == "Nothing was monitored"
     assert learning_figure("x", [LearningCurve(0, np.array([1.0]), np.zeros(0))]).labels[0] == "Fold 0"

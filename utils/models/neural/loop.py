@@ -8,6 +8,7 @@ Shape suffixes: B events of a batch, K outputs, S steps.
 
 import abc
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from utils.models.neural.world import ALONE, World
 logger = get_logger(__name__)
 
 CHECK_EVERY = 200
+# How long a training is silent at most, where there is no bar [s].
+SAY_EVERY = 60.0
 
 AfterEpoch = Callable[[Any], None]
 
@@ -54,6 +57,7 @@ class Loop(abc.ABC):
     def __post_init__(self) -> None:
         self.best = BestEpoch(self.plan.best_by, self.plan.early_stopping)
         self.epoch = self.epochs_made = 0
+        self.bar = progress(0, self.name, shown=False)
 
     @abc.abstractmethod
     def step(self, batch: Batch) -> Any:
@@ -113,41 +117,54 @@ class Loop(abc.ABC):
         monitor : told of every epoch, by the process that speaks.
         after_epoch : called with the training after every epoch, in every process.
         """
-        while not self.is_over:
-            self.begin_epoch()
-            began = time.perf_counter()
-            values = {"train-loss": self.one_epoch()}
-            seconds = time.perf_counter() - began
-            with self.explained("watching the validation events"), self.judged():
-                values |= self.validate(valid)
-                self.epoch, self.epochs_made = self.epoch + 1, self.epochs_made + 1
-                if self.best.update(self.epoch, values[f"valid-{self.best.by}"]):
-                    self.keep()
-            self.end_epoch(values["valid-loss"])
-            said = ", ".join(f"{name} {value:.5g}" for name, value in values.items())
-            logger.debug("%s: epoch %d: %s, %.1f s of training", self.name, self.epoch, said, seconds)
-            if self.world.speaks:
-                monitor(self.epoch, values)
-            after_epoch(self)
+        said = time.perf_counter()
+        n_left = (self.epochs - self.epoch) * self.batches.n_events
+        with progress(n_left, self.name, shown=self.world.speaks) as self.bar:
+            while not self.is_over:
+                self.bar.set_description(f"{self.name}, epoch {self.epoch + 1} of {self.epochs}", refresh=False)
+                values = self._epoch_and_validation(valid)
+                now = time.perf_counter()
+                level = logging.INFO if now - said > SAY_EVERY else logging.DEBUG
+                said = now if level == logging.INFO else said
+                told = ", ".join(f"{name} {value:.5g}" for name, value in values.items())
+                logger.log(level, "%s: epoch %d of %d: %s", self.name, self.epoch, self.epochs, told)
+                if self.world.speaks:
+                    monitor(self.epoch, values)
+                after_epoch(self)
         self.finish()
+
+    def _epoch_and_validation(self, valid: Iterable[Batch]) -> dict[str, float]:
+        """Train for one epoch, watch, and keep the weights if they are the best so far."""
+        self.begin_epoch()
+        values = {"train-loss": self.one_epoch()}
+        with self.explained("watching the validation events"), self.judged():
+            values |= self.validate(valid)
+            self.epoch, self.epochs_made = self.epoch + 1, self.epochs_made + 1
+            if self.best.update(self.epoch, values[f"valid-{self.best.by}"]):
+                self.keep()
+        self.end_epoch(values["valid-loss"])
+        self._tell(values["train-loss"], values["valid-loss"])
+        return values
+
+    def _tell(self, *losses: float) -> None:
+        """The loss, and after an epoch that of the validation, beside the bar's events per second."""
+        said = "loss " + ", validation ".join(f"{loss:.4g}" for loss in losses)
+        self.bar.set_postfix_str(f"{said}, waiting for data {self.batches.meter.share:.0%}", refresh=False)
 
     def one_epoch(self) -> float:
         """Go through all training events once; the mean loss."""
         total, n_events, n_steps = 0.0, 0, 0
         pending: list[tuple[Any, int]] = []
-        meter = self.batches.meter
-        title = f"{self.name}, epoch {self.epoch + 1}"
-        with progress(self.batches.n_events, title, shown=self.world.speaks) as bar:
-            for batch in self.batches.epoch(self.epoch):
-                size = len(batch.features_NF)
-                with self.explained("training"):
-                    pending.append((self.step(batch), size))
-                n_events, n_steps = n_events + size, n_steps + 1
-                bar.update(size)
-                if len(pending) == CHECK_EVERY:
-                    total += self._sum(pending, n_steps)
-                    pending = []
-                    bar.set_postfix_str(f"loss {total / n_events:.4g}, waiting for data {meter.share:.0%}")
+        for batch in self.batches.epoch(self.epoch):
+            size = len(batch.features_NF)
+            with self.explained("training"):
+                pending.append((self.step(batch), size))
+            n_events, n_steps = n_events + size, n_steps + 1
+            self.bar.update(size)
+            if len(pending) == CHECK_EVERY:
+                total += self._sum(pending, n_steps)
+                pending = []
+                self._tell(total / n_events)
         total, n_all = self.world.total(total + self._sum(pending, n_steps), n_events)
         return float(total / n_all)
 
