@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from utils.models.neural.plan import LearningRateRange
 
 SMOOTHING = 0.9
+WIDTHS = 10  # the loss falls over a tenth of its way down, not from one batch to the next
 DIVERGED = 4.0  # times the best loss: the rates beyond teach nothing
 
 
@@ -19,7 +20,7 @@ class LearningRateCurve:
     ----------
     rates : (S,) learning rates, ascending.
     losses : (S,) smoothed losses.
-    suggestion : where the loss falls fastest per factor of the rate; None where it never falls.
+    suggestion : where the loss falls fastest per factor of the rate, before it is lowest; None where it never falls.
     """
 
     rates: NDArray[np.float64]
@@ -33,11 +34,14 @@ class LearningRateCurve:
         bad = ~np.isfinite(smoothed) | (smoothed > DIVERGED * np.fmin.accumulate(smoothed))
         n_good = int(np.argmax(bad)) if bad.any() else len(smoothed)
         rates, smoothed = rates[:n_good], smoothed[:n_good]
-        if n_good < 3:
+        # On its way down; beyond, a loss that jumps about falls steeply, too.
+        fall = smoothed[: int(np.argmin(smoothed)) + 1] if n_good else smoothed
+        width = max(1, len(fall) // WIDTHS)
+        if len(fall) <= width:
             return cls(rates, smoothed, None)
-        slope = np.gradient(smoothed, np.log(rates))
-        steepest = int(np.argmin(slope))
-        return cls(rates, smoothed, float(rates[steepest]) if slope[steepest] < 0 else None)
+        drops = fall[:-width] - fall[width:]  # the rates are equal factors apart
+        steepest = int(np.argmax(drops))
+        return cls(rates, smoothed, float(rates[steepest + width // 2]) if drops[steepest] > 0 else None)
 
 
 def rates_of(asked: LearningRateRange) -> NDArray[np.float64]:

@@ -39,3 +39,14 @@ def test_what_diverges_is_cut_off(bad: float) -> None:
 def test_a_loss_that_never_falls_suggests_nothing() -> None:
     assert LearningRateCurve.of(RATES, np.linspace(1, 2, 301)).suggestion is None
     assert LearningRateCurve.of(RATES, np.full(301, np.nan)).suggestion is None
+
+
+def test_a_loss_that_jumps_about_beyond_its_lowest_is_no_fall() -> None:
+    """As it does with small batches: down from 1e-4 to 1e-2, flat, then up with jumps, the last of them down."""
+    rates = np.geomspace(1e-6, 1.0, 200)
+    losses = 1.4 - 0.4 * np.clip((np.log10(rates) + 4) / 2, 0, 1) + np.where(rates > 0.1, 20 * (rates - 0.1), 0)
+    losses[-40::8] += 3.0
+    losses += np.random.default_rng(0).normal(0, 0.02, 200)
+    found = LearningRateCurve.of(rates, losses)
+    assert found.suggestion is not None
+    assert 1e-4 < found.suggestion < 1e-2
