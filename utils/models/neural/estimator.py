@@ -125,14 +125,10 @@ class NeuralEstimator(abc.ABC):
     def _buffer_bytes(self, train: EventSource, world: World) -> int:
         return self.plan.buffer.events(row_bytes(train.data)) * row_bytes(train.data) // world.size
 
-    def goes_on(self, context: FitContext) -> bool:
-        """Whether there is a checkpoint to go on from."""
-        return context.checkpoints is not None and not context.fast_dev_run and context.checkpoints.latest() is not None
-
     def finds_rate(self, context: FitContext) -> bool:
         """Whether learning rates are to be tried before this training."""
-        first = context.fold == 0 and not context.fast_dev_run and not self.goes_on(context)
-        return self.plan.lr_finder is not None and first
+        asked = self.plan.lr_finder is not None and context.fold == 0 and not context.fast_dev_run
+        return asked and _latest(context) is None
 
     def say_rate(self, curve: LearningRateCurve) -> None:
         """Keep and log what the finder has found."""
@@ -144,8 +140,7 @@ class NeuralEstimator(abc.ABC):
         self, training: Loop, train: EventSource, valid: EventSource, monitor: Monitor, context: FitContext
     ) -> None:
         """Run a training, from its last checkpoint where there is one, and remember how it went."""
-        checkpoints, world = context.checkpoints, training.world
-        latest = None if checkpoints is None or context.fast_dev_run else checkpoints.latest()
+        latest, checkpoints, world = _latest(context), context.checkpoints, training.world
         origin = made_by(self.params, self._source, self._shape, context, train, valid)
         if latest is not None:
             before, state = self.read_state(latest)
@@ -265,3 +260,8 @@ class NeuralEstimator(abc.ABC):
         self._shape, self._best_epoch = content["shape"], content["best_epoch"]
         self._numbers, self._device_name = content["numbers"], content["device"]
         self._network = self.restored(folder / self.weights_file, content)
+
+
+def _latest(context: FitContext) -> Path | None:
+    """The checkpoint to go on from; None where there is none."""
+    return None if context.checkpoints is None or context.fast_dev_run else context.checkpoints.latest()
