@@ -88,9 +88,11 @@ types: $(VENV)/.dev ## mypy
 check: lint types ## everything but the tests
 	@lint-imports --no-cache
 
-# One worker takes a whole file, so that a file's chain of stages runs once.
+# One worker takes a whole file, so that a file's chain of stages runs once. One thread each: two that compute with two
+# threads on two cores wait for each other.
 test: $(VENV)/.dev check ## everything that is checked
 	@export CROSSFOLD_ROOT_PYTHON="$${CROSSFOLD_ROOT_PYTHON:-$$(test -e $(ROOT_VENV)/.root && echo $(CURDIR)/$(ROOT_VENV)/bin/python || true)}"; \
+	export OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}"; \
 	pytest -q -n 2 --dist loadfile $(PYTEST_FLAGS)
 
 benchmark: $(VENV)/.dev ## what benchmarks/ measures, as ratios; after `make nn-env` of networks, too

@@ -162,9 +162,9 @@ def whole(toy: Toy) -> str:
     return toy.train()
 
 
-def assert_same(toy: Toy, run_id: str, other: str) -> None:
+def assert_same(toy: Toy, run_id: str, other: str, n_models: int = 2) -> None:
     pairs = list(zip(toy.weights(run_id), toy.weights(other), strict=True))
-    assert len(pairs) == 2
+    assert len(pairs) == n_models
     for ours, theirs in pairs:
         assert ours.keys() == theirs.keys()
         for name in ours:
@@ -199,18 +199,18 @@ def test_killed_at_any_moment_it_goes_on_as_if_nothing_had_been(toy: Toy, whole:
 
 
 @needs("torch")
-def test_two_processes_share_a_training_killed_or_not(toy: Toy, whole: str) -> None:
-    """One run, with all that a training in one process leaves in it."""
-    two = ("n_processes=2", "model_param.threads=1")
+def test_two_processes_share_a_training_killed_or_not(toy: Toy) -> None:
+    """One run, whose curves and checkpoints come from processes that know nothing of MLflow."""
+    two = ("n_processes=2", "n_splits=1", "model_param.threads=1")
     together = toy.train(*two)
-    assert toy.artifacts(together) == toy.artifacts(whole)
-    assert toy.history(together).keys() == toy.history(whole).keys()
-    metrics = [toy.client.get_run(run_id).data.metrics for run_id in (together, whole)]
-    assert metrics[0]["cv/roc_auc_macro"] == pytest.approx(metrics[1]["cv/roc_auc_macro"], abs=0.02)
+    metrics = toy.client.get_run(together).data.metrics
+    assert {"train_0-loss", "valid_0-loss", "valid_0-auc", "fold_0/events_per_second"} <= metrics.keys()
+    assert metrics["cv/roc_auc_macro"] > 0.8
     run_id = toy.killed("checkpoints/fold_0/epoch_0000[3-8].json", *two)
-    assert "n_processes: 2 → 1" in toy.fails(f"resume={run_id}", two[1])
+    assert "n_processes: 2 → 1" in toy.fails(f"resume={run_id}", "n_splits=1", "model_param.threads=1")
     assert toy.train(f"resume={run_id}", *two) == run_id
-    assert_same(toy, run_id, together)
+    assert_same(toy, run_id, together, n_models=1)
+    assert toy.artifacts(run_id) == toy.artifacts(together)
 
 
 @needs("torch")

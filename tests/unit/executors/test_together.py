@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.tasks import UnpicklableError
@@ -31,7 +32,8 @@ def work(argument: dict[str, Any], line: Line) -> None:
     if "dies" in argument:
         os.kill(os.getpid(), signal.SIGKILL)
     if "complains" in argument:  # as one that waits for another process, which is gone
-        line.ask(("waiting", None))
+        while not line.ask(("waiting", None)):
+            time.sleep(0.05)
         raise RuntimeError("connection closed by peer")
     time.sleep(argument.get("seconds", 0.0))
     line.ask(("answer", line.ask(("question", argument.get("name")))))
@@ -47,7 +49,7 @@ class Job:
         self.heard.append((number, message))
         kind, content = message
         if kind == "waiting":
-            time.sleep(0.3)
+            return any(is_gone(pid) for pid in self.of("pid"))
         return f"yes, {content}" if kind == "question" else None
 
     def run(self, *arguments: dict[str, Any]) -> None:
@@ -58,11 +60,8 @@ class Job:
 
 
 def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
+    """Whether a process has ended, be it that nobody has asked how."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_each_has_its_argument_and_gets_its_answers() -> None:

@@ -16,6 +16,7 @@ from tests.networks import Recorder, fitted, halves
 from tests.unit.models.keras.conftest import USERS, Make, N, weights
 from utils.errors import ConfigError, DataError
 from utils.loading import SkimData
+from utils.logs import get_logger
 from utils.models.estimator import FitContext, save_estimator
 from utils.models.neural.checkpoints import LocalCheckpoints
 
@@ -247,7 +248,10 @@ def test_other_tasks(data: SkimData, padded: SkimData, make: Make, compiled: boo
         fitted(coder, make("reconstruction", best_by="auc"))
 
 
-def test_it_describes_itself(data: SkimData, make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_describes_itself_and_no_library_talks(
+    data: SkimData, make: Make, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(get_logger(), "handlers", [])  # our own words are none of a library's
     made = fitted(data, make({"hidden": [8], "dropout": 0.1}, epochs=1), FitContext(freeze=("hidden_0/bias",)))
     said = made.description()
     n_embedding, width = 5 * 5, 3 + 5

@@ -89,10 +89,15 @@ def test_a_step_of_several_is_the_step_of_one_with_all_their_events(data: SkimDa
     assert together.description().numbers["parameters"] == alone.description().numbers["parameters"]
 
 
+@pytest.fixture(scope="module")
+def whole(data: SkimData) -> tuple[TorchEstimator, Recorder]:
+    """A training in two processes that nothing has interrupted."""
+    return fit(data, SMALL)
+
+
 @pytest.mark.slow
-def test_interrupted_they_end_the_same(data: SkimData, tmp_path: Path) -> None:
+def test_interrupted_they_end_the_same(data: SkimData, whole: Any, tmp_path: Path) -> None:
     """With random numbers of each process' own."""
-    whole, curves = fit(data, SMALL)
     checkpoints = LocalCheckpoints(tmp_path)
     with pytest.raises(InterruptedError):
         fitted(data, TorchEstimator(SMALL), FitContext(n_processes=2, checkpoints=checkpoints), until(3))
@@ -101,8 +106,8 @@ def test_interrupted_they_end_the_same(data: SkimData, tmp_path: Path) -> None:
     generators = torch.load(latest / "state.pt", weights_only=True)["training"]["randomness"]
     assert len(generators) == 2 and not torch.equal(generators[0]["torch"], generators[1]["torch"])
     resumed, rest = fit(data, SMALL, checkpoints=checkpoints)
-    assert rest.values == curves.values[2:]
-    assert weights(resumed) == weights(whole)
+    assert rest.values == whole[1].values[2:]
+    assert weights(resumed) == weights(whole[0])
     with pytest.raises(RunError, match="processes was 2, is 1"):
         fit(data, SMALL, n_processes=1, checkpoints=checkpoints)
 
@@ -133,7 +138,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_killed_they_end_the_same(data: SkimData, tmp_path: Path) -> None:
+def test_killed_they_end_the_same(data: SkimData, whole: Any, tmp_path: Path) -> None:
     epoch = random.SystemRandom().randint(2, SMALL["epochs"])
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
@@ -143,9 +148,8 @@ def test_killed_they_end_the_same(data: SkimData, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     resumed, rest = fit(data, SMALL, checkpoints=LocalCheckpoints(tmp_path / "checkpoints"))
-    whole, curves = fit(data, SMALL)
-    assert weights(resumed) == weights(whole), f"killed in epoch {epoch}"
-    assert rest.values == curves.values[-len(rest.values) :]
+    assert weights(resumed) == weights(whole[0]), f"killed in epoch {epoch}"
+    assert rest.values == whole[1].values[-len(rest.values) :]
 
 
 @pytest.mark.slow
@@ -185,6 +189,17 @@ def test_too_few_events_and_no_gpus(data: SkimData) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="GPU 0 is asked for, and torch sees none here"):
             fit(data, SMALL, n_processes=1, gpus=(0, 1))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_train_what_one_does(data: SkimData) -> None:
+    for network in ({"hidden": [16]}, {"_target_": f"{__file__}:Normed"}):
+        params = {**EVERYTHING, "network": network}
+        _, one = fit(data, params, n_processes=1, gpus=(0,))
+        made, two = fit(data, params, n_processes=1, gpus=(0, 1))
+        for epoch, values in enumerate(one.values):
+            assert two.values[epoch] == pytest.approx(values, rel=1e-4)
+        assert made.predict(data.features(0, N)).shape == (N, 3)
 
 
 def test_cores_are_shared() -> None:
