@@ -1,5 +1,6 @@
 """Processes of this machine that do one thing together: all begin at once, and one that fails ends all of them."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -101,7 +102,9 @@ class _Job:
             self._processes[number].join(_PATIENCE)
             raise self._dead(number) from error
         if kind == "message":
-            pipe.send(self._receive(number, content))
+            answer = self._receive(number, content)
+            with contextlib.suppress(BrokenPipeError):  # it has died meanwhile, which is heard next
+                pipe.send(answer)
         elif kind == "log":
             self._log(number, *content)
         elif kind == "done":

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from utils.models.keras_network import describing
 from utils.models.keras_network.arrays import assign, check_same_variables, read_arrays, values_of, write_arrays
 from utils.models.keras_network.beginning import called, freeze, make_network, tried_outputs
 from utils.models.keras_network.devices import device_of, explained, limit_threads, making, own_randomness
-from utils.models.keras_network.finder import find_learning_rate
 from utils.models.keras_network.library import tf
 from utils.models.keras_network.loop import Training
 from utils.models.keras_network.objective import Objective, objective_of
@@ -56,7 +54,7 @@ class KerasEstimator(NeuralEstimator):
         self._compiled = None
         with own_randomness(self.plan.seed), tf.device(device):
             if self.finds_rate(context):
-                self._find_rate(train, context)
+                self.find_rate(self._begin(train, context, self.trial_plan))
         with own_randomness(self.plan.seed), tf.device(device):
             training = self._begin(train, context, self.plan)
             self._numbers = describing.numbers_of(training.network, self._shape["n_features"])
@@ -99,11 +97,6 @@ class KerasEstimator(NeuralEstimator):
         unused = [name for name in _OF_THE_OPTIMIZER if name in self.params]
         but = f", not {', '.join(unused)} of model_param" if unused else ""
         logger.info("the network is compiled: its own %s and loss are used%s", type(network.optimizer).__name__, but)
-
-    def _find_rate(self, train: EventSource, context: FitContext) -> None:
-        assert self.plan.lr_finder is not None
-        plan = replace(self.plan, schedule="none", schedule_param={}, ema=None, compile=False)
-        self.say_rate(find_learning_rate(self._begin(train, context, plan), self.plan.lr_finder))
 
     def write_state(self, training: Any, origin: Mapping[str, Any]) -> Callable[[Path], None]:
         """Arrays in one file, plain values in another."""

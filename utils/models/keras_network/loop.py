@@ -120,14 +120,16 @@ class Training(Loop):
         finally:
             assign(self.network.weights, now)
 
-    def step(self, batch: Batch, learning_rate: float | None = None) -> Any:
-        """One step of the optimizer, with another rate than the schedule's where one is given; the mean loss."""
+    def step(self, batch: Batch) -> Any:
+        """One step of the optimizer; the mean loss of the batch, still on the device."""
+        return self.step_at(batch, self.schedule.rate)
+
+    def step_at(self, batch: Batch, learning_rate: float) -> Any:
+        """One step with this rate, whatever the schedule says."""
         weight_B = np.ones(len(batch.features_NF), np.float32) if batch.weight_N is None else batch.weight_N
         kept = min(self.plan.ema or 0.0, (1 + self.n_steps) / (10 + self.n_steps))
-        asked = self.schedule.rate if learning_rate is None else learning_rate
-        loss = self._step(
-            batch.features_NF, batch.target_N, weight_B, self._mask_of(batch), np.float32(asked), np.float32(kept)
-        )
+        numbers = np.float32(learning_rate), np.float32(kept)
+        loss = self._step(batch.features_NF, batch.target_N, weight_B, self._mask_of(batch), *numbers)
         self.n_steps += 1
         self.schedule.after_step()
         return loss

@@ -3,6 +3,7 @@
 import abc
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,7 +16,7 @@ from utils.loading.inputs import NetworkInputs
 from utils.loading.shuffled import OrderedBatches, ShuffledBatches, few_events, row_bytes
 from utils.logs import get_logger
 from utils.models.estimator import Description, FitContext, Monitor
-from utils.models.neural.finder import LearningRateCurve
+from utils.models.neural.finder import LearningRateCurve, find_learning_rate
 from utils.models.neural.loop import Loop
 from utils.models.neural.making import saved_params
 from utils.models.neural.plan import NeuralPlan
@@ -130,10 +131,17 @@ class NeuralEstimator(abc.ABC):
         asked = self.plan.lr_finder is not None and context.fold == 0 and not context.fast_dev_run
         return asked and _latest(context) is None
 
-    def say_rate(self, curve: LearningRateCurve) -> None:
-        """Keep and log what the finder has found."""
-        self.learning_rates = curve
-        said = "nowhere" if curve.suggestion is None else f"fastest at {curve.suggestion:.2g}"
+    @property
+    def trial_plan(self) -> NeuralPlan:
+        """The plan of the steps in which learning rates are tried."""
+        return replace(self.plan, schedule="none", schedule_param={}, ema=None, compile=False)
+
+    def find_rate(self, trial: Loop) -> None:
+        """Try learning rates, keep the curve, and log what it shows; `trial` is of no use afterwards."""
+        assert self.plan.lr_finder is not None
+        self.learning_rates = find_learning_rate(trial, self.plan.lr_finder)
+        found = self.learning_rates.suggestion
+        said = "nowhere" if found is None else f"fastest at {found:.2g}"
         logger.info("learning-rate finder: the loss falls %s; learning_rate stays %g", said, self.plan.learning_rate)
 
     def train(

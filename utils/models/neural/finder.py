@@ -1,10 +1,13 @@
 """Trying learning rates: the loss over some hundred steps while the rate grows, and the rate where it falls fastest."""
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from utils.models.neural.loop import CHECK_EVERY, Loop
 from utils.models.neural.plan import LearningRateRange
 
 SMOOTHING = 0.9
@@ -42,6 +45,23 @@ class LearningRateCurve:
         drops = fall[:-width] - fall[width:]  # the rates are equal factors apart
         steepest = int(np.argmax(drops))
         return cls(rates, smoothed, float(rates[steepest + width // 2]) if drops[steepest] > 0 else None)
+
+
+def find_learning_rate(trial: Loop, asked: LearningRateRange) -> LearningRateCurve:
+    """The loss at each rate, in steps of a training made for that alone."""
+    rates, pending, found = rates_of(asked), list[Any](), list[NDArray[np.float64]]()
+    batches = (batch for number in itertools.count() for batch in trial.batches.epoch(number))
+    trial.begin_epoch()
+    for number, (rate, batch) in enumerate(zip(rates, batches, strict=False), start=1):
+        pending.append(trial.step_at(batch, float(rate)))
+        if len(pending) == CHECK_EVERY or number == len(rates):
+            found.append(trial.fetched(pending))
+            pending = []
+            if not np.isfinite(found[-1][-1]):
+                break
+    batches.close()
+    losses = np.concatenate(found)
+    return LearningRateCurve.of(rates[: len(losses)], losses)
 
 
 def rates_of(asked: LearningRateRange) -> NDArray[np.float64]:

@@ -64,6 +64,10 @@ class Loop(abc.ABC):
         """One step of the optimizer; the mean loss of the batch, still on the device."""
 
     @abc.abstractmethod
+    def step_at(self, batch: Batch, learning_rate: float) -> Any:
+        """One step with this rate, whatever the schedule says."""
+
+    @abc.abstractmethod
     def fetched(self, losses: list[Any]) -> NDArray[np.float64]:
         """(S,) losses of steps, which are waited for."""
 

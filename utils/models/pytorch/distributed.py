@@ -70,7 +70,7 @@ class Share:
     estimator : not fitted; the same for all, as is all but the rank.
     train, valid : all events.
     context : without checkpoints, which are the job's.
-    rank, size : number of the process, and how many there are.
+    rank : number of the process.
     keeps : whether checkpoints are written.
     latest : the checkpoint to go on from.
     folder : shared by the processes; what they leave there the job takes.
@@ -81,7 +81,6 @@ class Share:
     valid: EventSource
     context: FitContext
     rank: int
-    size: int
     keeps: bool
     latest: Path | None
     folder: Path
@@ -97,12 +96,11 @@ def fit_together(
     estimator : not fitted, and not changed.
     folder : empty.
     """
-    size, checkpoints = context.size, context.checkpoints
+    checkpoints = context.checkpoints
     device_of(context.gpus)  # what is not there is said before anything is started
     latest = None if checkpoints is None else checkpoints.latest()
-    share = Share(
-        estimator, train, valid, replace(context, checkpoints=None), 0, size, checkpoints is not None, latest, folder
-    )
+    apart, keeps = replace(context, checkpoints=None), checkpoints is not None
+    shares = [Share(estimator, train, valid, apart, rank, keeps, latest, folder) for rank in range(context.size)]
     curves: list[Any] = []
 
     def receive(_: int, message: tuple[Any, ...]) -> None:
@@ -115,7 +113,7 @@ def fit_together(
         elif kind == FITTED:
             curves.extend(content)
 
-    together(fit_share, [replace(share, rank=rank) for rank in range(size)], receive, "training process")
+    together(fit_share, shares, receive, "training process")
     return curves[0]
 
 
@@ -123,7 +121,7 @@ def fit_share(share: Share, line: Line) -> None:
     """What one of the processes does."""
     device = device_of(share.context.gpus, share.rank)
     checkpoints = _Handed(line, share.latest, share.folder / "checkpoint") if share.keeps else None
-    with joined(share.rank, share.size, device, share.folder / "meeting") as world:
+    with joined(share.rank, share.context.size, device, share.folder / "meeting") as world:
         share.estimator.fit_in(
             world,
             share.train,

@@ -1,6 +1,7 @@
 """Networks in torch as estimators: the shipped perceptron, or a module of the user's own."""
 
 import contextlib
+import copy
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from utils.loading import EventSource
 from utils.loading.shuffled import ShuffledBatches
 from utils.models.estimator import FitContext, Monitor
 from utils.models.neural.estimator import DESCRIPTION_FILE, NeuralEstimator
+from utils.models.neural.plan import NeuralPlan
 from utils.models.neural.world import ALONE, World
 from utils.models.pytorch import describing
 from utils.models.pytorch.beginning import (
@@ -29,7 +31,6 @@ from utils.models.pytorch.beginning import (
 )
 from utils.models.pytorch.devices import device_of, explained, threads
 from utils.models.pytorch.distributed import FITTED, common_statistics, fit_together, threads_of
-from utils.models.pytorch.finder import find_learning_rate
 from utils.models.pytorch.loop import Training
 from utils.models.pytorch.objective import objective_of
 from utils.models.pytorch.randomness import own_randomness, seed_process
@@ -63,11 +64,16 @@ class TorchEstimator(NeuralEstimator):
             with explained(self.plan, "making the network"):
                 network = self._begin(context)
                 self._numbers = describing.numbers_of(network, self._shape["n_features"])
-                network = common_statistics(network.to(device), world, device)
-            seed_process(self.plan.seed, world)
-            training = self._training(network, train, device, context, world)
+                network = network.to(device)
+            batches = self.batches(train, world)
             if self.finds_rate(context) and world.speaks:
-                self._find_rate(training, training.batches if world.size == 1 else self.batches(train))
+                with own_randomness(self.plan.seed, device):
+                    whole = batches if world.size == 1 else self.batches(train)
+                    self.find_rate(self._training(self.trial_plan, copy.deepcopy(network), whole, device, context))
+                whole.meter.waited = whole.meter.total = 0.0
+            seed_process(self.plan.seed, world)
+            network = common_statistics(network, world, device)
+            training = self._training(self.plan, network, batches, device, context, world)
             self.train(training, train, valid, monitor, context)
         self._device_name = str(device) if device.type == "cpu" else torch.cuda.get_device_name(device)
         self._network = training.trained.cpu().requires_grad_(True)
@@ -83,23 +89,24 @@ class TorchEstimator(NeuralEstimator):
         return network
 
     def _training(
-        self, network: nn.Module, train: EventSource, device: torch.device, context: FitContext, world: World
+        self,
+        plan: NeuralPlan,
+        network: nn.Module,
+        batches: ShuffledBatches,
+        device: torch.device,
+        context: FitContext,
+        world: World = ALONE,
     ) -> Training:
         return Training(
-            plan=self.plan,
+            plan=plan,
             network=network,
-            batches=self.batches(train, world),
+            batches=batches,
             objective=objective_of(self._shape, self.plan).to(device),
             device=device,
             epochs=self.n_epochs(context),
             name=f"fold {context.fold}",
             world=world,
         )
-
-    def _find_rate(self, training: Training, batches: ShuffledBatches) -> None:
-        assert self.plan.lr_finder is not None
-        with own_randomness(self.plan.seed, training.device):
-            self.say_rate(find_learning_rate(training, batches, self.plan.lr_finder))
 
     def write_state(self, training: Any, origin: Mapping[str, Any]) -> Callable[[Path], None]:
         """Tensors and plain values in one file."""

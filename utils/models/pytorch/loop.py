@@ -90,6 +90,12 @@ class Training(Loop):
             self.average.update(self.network)
         return loss.detach()
 
+    def step_at(self, batch: Batch, learning_rate: float) -> Tensor:
+        """One step with this rate, whatever the schedule says."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        return self.step(batch)
+
     def called(self, network: nn.Module, features_BF: Tensor, mask_BF: Any) -> Tensor:
         """(B, K) outputs; a network that takes a mask always gets one."""
         if not self.takes_mask:

@@ -194,7 +194,7 @@ def test_too_few_events_and_no_gpus(data: SkimData) -> None:
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_train_what_one_does(data: SkimData) -> None:
     for network in ({"hidden": [16]}, {"_target_": f"{__file__}:Normed"}):
-        params = {**EVERYTHING, "network": network}
+        params = {**EVERYTHING, "network": network, "lr_finder": {"n_steps": 20}}
         _, one = fit(data, params, n_processes=1, gpus=(0,))
         made, two = fit(data, params, n_processes=1, gpus=(0, 1))
         for epoch, values in enumerate(one.values):

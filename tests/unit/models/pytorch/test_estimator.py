@@ -191,9 +191,9 @@ def test_a_try_is_one_batch_of_one_epoch(data: SkimData) -> None:
     recorder, seen = Recorder(), []
 
     class Noting(TorchEstimator):
-        def _training(self, network: Any, train: EventSource, *rest: Any) -> Any:
+        def batches(self, train: EventSource, *rest: Any) -> Any:
             seen.append(train.n_events)
-            return super()._training(network, train, *rest)
+            return super().batches(train, *rest)
 
         def _watched(self, train: EventSource, valid: EventSource, world: World) -> Any:
             seen.append(valid.n_events)
